@@ -1,0 +1,87 @@
+"""The journal: every state change is a line, and each line carries the hash of the one before.
+
+Changing, removing or inserting a line breaks the chain at that place; cutting lines off its end
+is seen because the head, kept apart, no longer matches.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+#: `previous_hash` of the first line: SHA-256 of nothing written as zeros.
+GENESIS_HASH = "0" * 64
+
+#: Who acts in this context: `owner`, `card:<serial>`, `application:<id>`, or `daemon`.
+current_actor: ContextVar[str] = ContextVar("current_actor", default="daemon")
+
+
+class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the journal; hashes are lower-case hexadecimal SHA-256."""
+
+    seq: int
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    details: dict[str, Any]
+    previous_hash: str
+    hash: str
+
+
+class ChainReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a verification of the journal found; `broken_at` is the first line that does not fit."""
+
+    valid: bool
+    entries: int
+    head: str
+    broken_at: int | None = None
+    reason: str | None = None
+
+
+def chain_hash(
+    seq: int,
+    at: datetime,
+    *,
+    actor: str,
+    action: str,
+    subject: str,
+    details: dict[str, Any],
+    previous_hash: str,
+) -> str:
+    """Return the hash of a line: SHA-256 over its canonical JSON, the previous hash included."""
+    moment = at.astimezone(UTC).isoformat(timespec="microseconds")
+    encoded = msgspec.json.encode(
+        [seq, moment, actor, action, subject, details, previous_hash], order="deterministic"
+    )
+    return hashlib.sha256(encoded).hexdigest()
+
+
+def verify_chain(entries: Iterable[JournalEntry], *, head_seq: int, head_hash: str) -> ChainReport:
+    """Check every line against the one before it and the last line against the head."""
+    count, previous = 0, GENESIS_HASH
+    for entry in entries:
+        expected = chain_hash(
+            count + 1,
+            entry.at,
+            actor=entry.actor,
+            action=entry.action,
+            subject=entry.subject,
+            details=entry.details,
+            previous_hash=previous,
+        )
+        if entry.seq != count + 1:
+            return _broken(count, previous, count + 1, "a line is missing or inserted")
+        if entry.previous_hash != previous or entry.hash != expected:
+            return _broken(count, previous, entry.seq, "the line was changed")
+        count, previous = entry.seq, entry.hash
+    if (count, previous) != (head_seq, head_hash):
+        return _broken(count, previous, count + 1, "lines are missing at the end")
+    return ChainReport(valid=True, entries=count, head=previous)
+
+
+def _broken(entries: int, head: str, at: int, reason: str) -> ChainReport:
+    return ChainReport(valid=False, entries=entries, head=head, broken_at=at, reason=reason)

@@ -1,0 +1,185 @@
+"""What is asked and answered about readers, cards and card sessions, as published in the API."""
+
+from datetime import datetime
+from enum import IntEnum, StrEnum, unique
+from typing import Annotated, Any, Literal, NewType
+
+import msgspec
+from msgspec import Meta
+
+#: 8 digits, as in EF.SN.
+CardSerial = NewType("CardSerial", str)
+CardSessionId = NewType("CardSessionId", str)
+
+
+@unique
+class CardType(StrEnum):
+    """The family's members that are issued here."""
+
+    CPS = "cps"
+    CPE = "cpe"
+    CPA = "cpa"
+
+
+@unique
+class Profession(IntEnum):
+    """Codes of the private extension 1.2.250.1.71.1.2.7."""
+
+    MEDECIN = 10
+    PHARMACIEN = 21
+    CHIRURGIEN_DENTISTE = 40
+    SAGE_FEMME = 50
+    INFIRMIER = 60
+    MASSEUR_KINESITHERAPEUTE = 70
+    PEDICURE_PODOLOGUE = 80
+    ORTHOPHONISTE = 91
+
+
+@unique
+class CardRole(StrEnum):
+    """What a card's key is for."""
+
+    AUTHENTICATION = "authentication"
+    SIGNATURE = "signature"
+    TECHNICAL = "technical"
+
+
+@unique
+class PinState(StrEnum):
+    """How near a PIN is to being blocked: `low` after a wrong try, `final` before the last."""
+
+    OK = "ok"
+    LOW = "low"
+    FINAL = "final"
+    LOCKED = "locked"
+
+
+class ReaderView(msgspec.Struct, frozen=True, kw_only=True):
+    """A reader and what is in it."""
+
+    name: str
+    state: Literal["empty", "present", "mute", "unavailable"]
+    card: CardSerial | None
+
+
+class Holder(msgspec.Struct, frozen=True, kw_only=True):
+    """Who holds a card."""
+
+    last_name: str
+    first_name: str
+    identifier: str
+    profession: int | None = None
+    title: str | None = None
+
+
+class CardCertificate(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate on a card; `certificate` is base64 DER."""
+
+    role: CardRole
+    label: str
+    serial: str
+    subject: str
+    issuer: str
+    not_before: datetime
+    not_after: datetime
+    key_id: str
+    certificate: bytes
+
+
+class PinView(msgspec.Struct, frozen=True, kw_only=True):
+    """A card's PIN, never its value."""
+
+    state: PinState
+    tries_left: int
+
+
+class Capability(msgspec.Struct, frozen=True, kw_only=True):
+    """What one key can do through the module that drives the card."""
+
+    role: CardRole
+    operation: Literal["sign", "decrypt"]
+    mechanisms: tuple[str, ...]
+
+
+class CardView(msgspec.Struct, frozen=True, kw_only=True):
+    """A card known to the daemon."""
+
+    serial: CardSerial
+    type: CardType
+    generation: str
+    medium: str
+    reader: str | None
+    module: str
+    present: bool
+    holder: Holder
+    certificates: tuple[CardCertificate, ...]
+    pin: PinView
+    capabilities: tuple[Capability, ...]
+    habilitations: tuple[str, ...]
+    issued_at: datetime
+    opposed: bool
+    opposed_at: datetime | None
+    opposed_reason: str | None
+    opposes_at: datetime
+
+
+class TestCardRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A test card to be made for an approved habilitation. The holder's names default to the form's recipient."""
+
+    __test__ = False
+
+    habilitation: Annotated[str, Meta(min_length=1, max_length=64)]
+    medium: Literal["softhsm", "virtual"] = "softhsm"
+    type: CardType = CardType.CPS
+    profession: Profession | None = None
+    last_name: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    first_name: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    rpps: Annotated[str, Meta(max_length=40)] | None = None
+    pin: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class SessionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A card session asked for; at the final try only with consent."""
+
+    pin: Annotated[str, Meta(max_length=64)]
+    accept_final_try: bool = False
+
+
+class SessionView(msgspec.Struct, frozen=True, kw_only=True):
+    """An open card session and what its card is authorised for (see `cardd.orders.types`)."""
+
+    id: CardSessionId
+    card: CardSerial
+    expires_at: datetime
+    habilitations: tuple[Any, ...]
+
+
+class PinChangeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A change of PIN."""
+
+    old: Annotated[str, Meta(max_length=64)]
+    new: Annotated[str, Meta(max_length=64)]
+    accept_final_try: bool = False
+
+
+class SignRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A signature asked of a card; exactly one of `data` (to be hashed) and `digest` (already hashed)."""
+
+    role: CardRole
+    mechanism: Annotated[str, Meta(max_length=32)] = "sha256_rsa_pkcs"
+    data: bytes | None = None
+    digest: bytes | None = None
+
+
+class SignatureView(msgspec.Struct, frozen=True, kw_only=True):
+    """A signature, verified before it is handed out."""
+
+    signature: bytes
+    mechanism: str
+    certificate: bytes
+
+
+class OppositionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Why a card is opposed."""
+
+    reason: Annotated[str, Meta(min_length=1, max_length=200)] = "declared by the owner"

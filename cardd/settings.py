@@ -1,0 +1,289 @@
+"""The daemon's settings: one frozen model, read from a TOML file and from the environment.
+
+The order of precedence is: command line, environment, file, default. A setting `pki.ca_algorithm` is
+`[pki] ca_algorithm = …` in the file and `CARDD_PKI__CA_ALGORITHM` in the environment. Unknown keys in
+the file are refused; the reference page of the documentation is generated from this module.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from cardd.errors import CarddError
+from cardd.text import Text
+
+ENVIRONMENT_PREFIX = "CARDD_"
+
+
+class SettingsError(CarddError):
+    """The settings cannot be read; the sentence names the key and the rule."""
+
+    code = "settings_invalid"
+    status = 500
+    title = Text("The settings are not valid", "La configuration n’est pas valide")
+    default_advice = Text(
+        "Correct the named setting; the configuration reference lists them all.",
+        "Corrigez le paramètre nommé ; la référence de configuration les liste tous.",
+    )
+
+
+class PkiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The test PKI. Fixed when the state is first prepared, but for lifetimes of lists."""
+
+    organisation: Annotated[str, Meta(min_length=1, max_length=64, description="`O` of every CA's DN.")] = (
+        "CARDD"
+    )
+    organisation_unit: Annotated[
+        str, Meta(min_length=1, max_length=64, description="First `OU` of every CA's DN (ISO 6523 form).")
+    ] = "0002 000000000"
+    pki_unit: Annotated[
+        str, Meta(min_length=1, max_length=64, description="Second `OU` of every CA's DN, naming the PKI.")
+    ] = "IGC LOCALE DE TEST"
+    policy_oid: Annotated[
+        str,
+        Meta(
+            pattern=r"^[0-2](\.(0|[1-9][0-9]*)){2,30}$",
+            description="Policy OID of issued certificates; the default lies in the arc for examples, 2.999.",
+        ),
+    ] = "2.999.1.7.2.1.1.1.1"
+    ca_algorithm: Annotated[
+        Literal["rsa_4096", "rsa_2048", "ec_p256"],
+        Meta(description="Algorithm of the CA keys. `rsa_2048` is for quick trials only."),
+    ] = "rsa_4096"
+    validity_years: Annotated[
+        int, Meta(ge=1, le=10, description="Validity of issued certificates, in years.")
+    ] = 3
+    crl_validity_hours: Annotated[
+        int, Meta(ge=1, le=24 * 365, description="From thisUpdate to nextUpdate of a complete CRL, in hours.")
+    ] = 168
+    delta_validity_hours: Annotated[
+        int, Meta(ge=1, le=24 * 30, description="From thisUpdate to nextUpdate of a delta CRL, in hours.")
+    ] = 24
+    crl_base_hours: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=24 * 30,
+            description="A new base, that deltas refer to, is published this often, in hours.",
+        ),
+    ] = 24
+    ocsp_validity_minutes: Annotated[
+        int,
+        Meta(
+            ge=1, le=7 * 24 * 60, description="From thisUpdate to nextUpdate of an OCSP response, in minutes."
+        ),
+    ] = 60
+
+
+class PublicationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the addresses inside certificates point."""
+
+    url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https?://[^\s/]+(/[^\s]*)?)?$",
+            description="Base address of CRLs, CAs and OCSP in certificates. Empty: the daemon's own.",
+        ),
+    ] = ""
+    mirror_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https?://[^\s/]+(/[^\s]*)?)?$",
+            description="Base address of the second CRL distribution point. Empty: `localhost`.",
+        ),
+    ] = ""
+
+
+class TokenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Software tokens and the processes that hold them."""
+
+    module: Annotated[
+        str, Meta(description="Profile of the PKCS#11 module that holds the daemon's tokens.")
+    ] = "softhsm2"
+    processes: Annotated[
+        int, Meta(ge=0, le=64, description="Token host processes. 0: one a core, at most four.")
+    ] = 0
+
+
+class CardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Test cards and their sessions."""
+
+    validity_years: Annotated[
+        int, Meta(ge=1, le=10, description="A test card is opposed after this many years.")
+    ] = 3
+    session_minutes: Annotated[
+        int, Meta(ge=1, le=24 * 60, description="Longest card session, in minutes.")
+    ] = 60
+    pin_tries: Annotated[
+        int, Meta(ge=2, le=15, description="Wrong PINs in a row that block a test card.")
+    ] = 3
+
+
+class OrderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Orders and the notices sent for their certificates."""
+
+    retrieval_days: Annotated[
+        int, Meta(ge=1, le=365, description="An order not retrieved expires after this many days.")
+    ] = 30
+    notice_days: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=365,
+            description="Contacts are told this many days before a certificate ends; then it is renewable.",
+        ),
+    ] = 60
+    code_tries: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100,
+            description="Wrong revocation codes in a row before a certificate's code is locked for a while.",
+        ),
+    ] = 5
+    code_lock_minutes: Annotated[
+        int, Meta(ge=1, le=24 * 60, description="How long it then stays locked, in minutes.")
+    ] = 15
+
+
+class SmtpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The mail server for notices. Empty host: notices are events only."""
+
+    host: Annotated[str, Meta(description="Host name of the mail server.")] = ""
+    port: Annotated[int, Meta(ge=1, le=65535, description="Port of the mail server.")] = 25
+    security: Annotated[
+        Literal["none", "starttls", "tls"], Meta(description="Protection of the connection.")
+    ] = "none"
+    username: Annotated[str, Meta(description="Account, if the server asks for one.")] = ""
+    password_file: Annotated[
+        str, Meta(description="File (0600) whose first line is the account's password.")
+    ] = ""
+    sender: Annotated[str, Meta(description="Sender address of notices.")] = "cardd@localhost"
+
+
+class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is logged, and how."""
+
+    format: Annotated[
+        Literal["auto", "console", "json"], Meta(description="`auto`: console on a terminal, JSON elsewhere.")
+    ] = "auto"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="Least severity shown.")
+    ] = "info"
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything an operator may set."""
+
+    state_dir: Annotated[str, Meta(description="Directory of the state (0700): database, tokens, secrets.")]
+    runtime_dir: Annotated[str, Meta(description="Directory of the Unix socket (0700).")]
+    http_port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="Loopback port of the web service. 0: any free one, kept from then on.",
+        ),
+    ] = 8980
+    clock_offset_days: Annotated[
+        float,
+        Meta(
+            ge=-36500,
+            le=36500,
+            description="Days added to the machine's clock, for demonstrations of expiry.",
+        ),
+    ] = 0
+    pki: PkiSettings = PkiSettings()
+    publication: PublicationSettings = PublicationSettings()
+    tokens: TokenSettings = TokenSettings()
+    cards: CardSettings = CardSettings()
+    orders: OrderSettings = OrderSettings()
+    smtp: SmtpSettings = SmtpSettings()
+    log: LogSettings = LogSettings()
+
+    @property
+    def state(self) -> Path:
+        """Return the state directory as a path."""
+        return Path(self.state_dir)
+
+    @property
+    def runtime(self) -> Path:
+        """Return the runtime directory as a path."""
+        return Path(self.runtime_dir)
+
+
+def load_settings(
+    environment: Mapping[str, str],
+    *,
+    config_file: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Read the settings from file, environment and command line.
+
+    `overrides` maps top-level names to values, `None` meaning “not given”. Raises `SettingsError`.
+    """
+    named_file = environment.get(f"{ENVIRONMENT_PREFIX}CONFIG")
+    path = config_file or (Path(named_file) if named_file else None)
+    values = _read_file(path) if path is not None else {}
+    for dotted, kind in _leaves(Settings):
+        raw = environment.get(ENVIRONMENT_PREFIX + dotted.replace(".", "__").upper())
+        if raw is not None:
+            _put(values, dotted, _from_environment(dotted, raw, kind))
+    values.update({name: value for name, value in (overrides or {}).items() if value is not None})
+    _fill_directories(values, environment)
+    try:
+        return msgspec.convert(values, Settings)
+    except msgspec.ValidationError as error:
+        raise SettingsError(Text(f"Settings: {error}.", f"Configuration : {error}.")) from None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(
+            Text(f"{path} cannot be read: {error.strerror}.", f"{path} est illisible : {error.strerror}.")
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            Text(f"{path} is not valid TOML: {error}.", f"{path} n’est pas du TOML valide : {error}.")
+        ) from None
+
+
+def _leaves(model: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, kind in get_type_hints(model).items():
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            yield from _leaves(kind, f"{prefix}{name}.")
+        else:
+            yield prefix + name, kind
+
+
+def _from_environment(dotted: str, raw: str, kind: type) -> Any:
+    try:
+        return msgspec.convert(raw, kind, strict=False)
+    except msgspec.ValidationError as error:
+        name = ENVIRONMENT_PREFIX + dotted.replace(".", "__").upper()
+        raise SettingsError(Text(f"{name}: {error}.", f"{name} : {error}.")) from None
+
+
+def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, name = dotted.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+    values[name] = value
+
+
+def _fill_directories(values: dict[str, Any], environment: Mapping[str, str]) -> None:
+    if not values.get("state_dir"):
+        home = environment.get("XDG_STATE_HOME") or str(
+            Path(environment.get("HOME") or Path.home()) / ".local/state"
+        )
+        values["state_dir"] = str(Path(home) / "cardd")
+    values["state_dir"] = str(Path(values["state_dir"]).resolve())
+    if not values.get("runtime_dir"):
+        values["runtime_dir"] = str(Path(values["state_dir"]) / "run")
+    values["runtime_dir"] = str(Path(values["runtime_dir"]).resolve())

@@ -1,0 +1,316 @@
+"""The tables. Uniqueness, ownership and numbering are constraints here, never checks in code.
+
+Times are stored in UTC; serials are lower-case hexadecimal; hashes are lower-case hexadecimal
+SHA-256; states are the values of the rooms' enums.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """An aware UTC datetime, on databases with and without time zones."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive datetimes; store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime cannot be stored")
+        moment = value.astimezone(UTC)
+        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Return an aware datetime."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+def _time(name: str, *, nullable: bool = True) -> sa.Column[datetime]:
+    return sa.Column(name, UtcDateTime, nullable=nullable)
+
+
+def _text(name: str, *args: Any, nullable: bool = False, **options: Any) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, *args, nullable=nullable, **options)
+
+
+#: Facts about the state itself: instance identifier, publication address, PKI policy as first set.
+instance = sa.Table(
+    "instance", metadata, _text("name", primary_key=True), sa.Column("value", sa.JSON, nullable=False)
+)
+
+journal = sa.Table(
+    "journal",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    _time("at", nullable=False),
+    _text("actor"),
+    _text("action"),
+    _text("subject"),
+    sa.Column("details", sa.JSON, nullable=False),
+    _text("previous_hash"),
+    _text("hash", unique=True),
+)
+
+#: One row: the last line's number and hash. Locked while a transaction appends, so that lines follow one another.
+journal_head = sa.Table(
+    "journal_head",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("seq", sa.Integer, nullable=False),
+    _text("hash"),
+)
+
+#: The outbox: events committed with the change they tell of.
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    _time("at", nullable=False),
+    _text("type"),
+    _text("subject"),
+    sa.Column("data", sa.JSON, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+#: Requests answered under an `Idempotency-Key`, committed with their effect.
+idempotency = sa.Table(
+    "idempotency",
+    metadata,
+    _text("caller", primary_key=True),
+    _text("key", primary_key=True),
+    _text("request_sha256"),
+    _text("kind", comment="what the request made: order, certificate, habilitation, card…"),
+    _text("subject", comment="identifier of what it made"),
+    _time("created_at", nullable=False),
+    sa.Column("status", sa.Integer, comment="HTTP status of the answer, once given"),
+    _text("content_type", nullable=True),
+    sa.Column("body", sa.LargeBinary),
+)
+
+structures = sa.Table(
+    "structures",
+    metadata,
+    _text("id", primary_key=True, comment="prefix and number, as in the certificates' OU"),
+    _text("kind", comment="siret, siren or finess"),
+    _text("number"),
+    _text("name"),
+    _text("address"),
+    _text("postal_code"),
+    _text("town"),
+    _time("created_at", nullable=False),
+)
+
+habilitations = sa.Table(
+    "habilitations",
+    metadata,
+    _text("id", primary_key=True),
+    _text("state", index=True),
+    _text("structure_id", sa.ForeignKey("structures.id"), index=True),
+    sa.Column("form", sa.JSON, nullable=False, comment="the fields of form F414 as submitted"),
+    sa.Column("offers", sa.JSON, nullable=False, comment="offers and usages that it authorises"),
+    _time("submitted_at", nullable=False),
+    _time("decided_at"),
+    _text("reason", nullable=True),
+    _time("withdrawn_at"),
+)
+
+cards = sa.Table(
+    "cards",
+    metadata,
+    _text("serial", primary_key=True, comment="8 digits, as in EF.SN"),
+    _text("medium", comment="softhsm or virtual"),
+    _text("type", comment="cps, cpe or cpa"),
+    _text("token_serial", unique=True, nullable=True),
+    sa.Column("holder", sa.JSON, nullable=False),
+    _text("habilitation_id", sa.ForeignKey("habilitations.id"), nullable=True),
+    _time("issued_at", nullable=False),
+    _time("opposes_at", nullable=False),
+    _time("opposed_at"),
+    _text("opposed_reason", nullable=True),
+    sa.Column("inserted", sa.Boolean, nullable=False),
+    sa.Column("pin_tries_left", sa.Integer, nullable=False),
+)
+
+habilitation_cards = sa.Table(
+    "habilitation_cards",
+    metadata,
+    _text("habilitation_id", sa.ForeignKey("habilitations.id"), primary_key=True),
+    _text("card_serial", primary_key=True, index=True),
+    _time("added_at", nullable=False),
+)
+
+#: Tokens that the daemon itself holds (their PINs are in the vault, not here).
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    _text("serial", primary_key=True),
+    _text("label", unique=True),
+    _text("purpose", comment="pki, structure or card"),
+    _text("structure_id", sa.ForeignKey("structures.id"), nullable=True, unique=True),
+    _text("module", comment="profile of the PKCS#11 module"),
+    _text("level", comment="software, machine-bound or hardware"),
+    _time("created_at", nullable=False),
+)
+
+#: Keys about to be made on a token. What is still here at a start was cut short and is destroyed.
+key_intents = sa.Table(
+    "key_intents",
+    metadata,
+    _text("key_id", primary_key=True),
+    _text("token_serial"),
+    _time("created_at", nullable=False),
+)
+
+#: One key, one holder: the claim of a public key, for as long as anything hangs on it.
+key_registry = sa.Table(
+    "key_registry",
+    metadata,
+    _text("spki_sha256", primary_key=True),
+    _text("holder_kind", comment="order, card or ca"),
+    _text("holder", comment="order id, card serial or CA name"),
+    _text("token_serial", nullable=True),
+    _text("key_id", nullable=True),
+    _text("level", comment="software, machine-bound, hardware or external (a CSR's key)"),
+    _time("claimed_at", nullable=False),
+)
+
+orders = sa.Table(
+    "orders",
+    metadata,
+    _text("id", primary_key=True),
+    _text("state", index=True),
+    _text("offer"),
+    _text("usage"),
+    _text("structure_id", sa.ForeignKey("structures.id"), index=True),
+    _text("habilitation_id", sa.ForeignKey("habilitations.id")),
+    _text("card_serial", index=True),
+    sa.Column(
+        "fields", sa.JSON, nullable=False, comment="service, fqdn, email, person: what the profile needs"
+    ),
+    sa.Column("contacts", sa.JSON, nullable=False),
+    _text("label", comment="what the certificate will be called: its CN", index=True),
+    _text("search", comment="case-folded text that `q` looks in"),
+    _text("key_source", comment="token or csr"),
+    _text("algorithm"),
+    _text("token_serial", nullable=True),
+    _text("key_id", nullable=True),
+    sa.Column("spki", sa.LargeBinary, nullable=False),
+    _text("spki_sha256", index=True),
+    _text("level"),
+    _time("created_at", nullable=False),
+    _time("expires_at", nullable=False),
+    _time("ended_at"),
+    _text("renewal_of", nullable=True),
+    sa.Index("ix_orders_created_at_id", "created_at", "id"),
+    sa.Index("ix_orders_state_expires_at", "state", "expires_at"),
+)
+
+#: Every certificate the PKI has signed: leaves of orders and cards, CAs and responders.
+certificates = sa.Table(
+    "certificates",
+    metadata,
+    _text("serial", primary_key=True),
+    _text("kind", comment="order, card, ca or responder"),
+    _text("issuer", comment="code of the issuing CA, such as ACI-EL-ORG"),
+    _text("profile"),
+    _text("order_id", sa.ForeignKey("orders.id"), nullable=True, unique=True),
+    _text("card_serial", sa.ForeignKey("cards.serial"), nullable=True, index=True),
+    _text("card_role", nullable=True, comment="authentication or signature"),
+    _text("offer", nullable=True),
+    _text("usage", nullable=True),
+    _text("structure_id", sa.ForeignKey("structures.id"), nullable=True, index=True),
+    _text("subject", comment="RFC 4514"),
+    _text("common_name", index=True),
+    _text("search", comment="case-folded text that `q` looks in"),
+    _time("not_before", nullable=False),
+    _time("not_after", nullable=False),
+    sa.Column("der", sa.LargeBinary, nullable=False),
+    _text("spki_sha256", index=True),
+    _text("token_serial", nullable=True),
+    _text("key_id", nullable=True),
+    _text("level"),
+    sa.Column(
+        "on_token",
+        sa.Boolean,
+        nullable=False,
+        comment="written on the token beside its key, or not meant to be",
+    ),
+    sa.Column("contacts", sa.JSON, nullable=False),
+    _time("issued_at", nullable=False),
+    _time("revoked_at"),
+    _text("revocation_reason", nullable=True),
+    sa.Column("crl_entry", sa.LargeBinary, comment="the entry of the CRL, encoded once (RFC 5280 §5.1.2.6)"),
+    _text("revocation_code_hash", nullable=True, comment="Argon2id"),
+    sa.Column("code_failures", sa.Integer, nullable=False, server_default="0"),
+    _time("code_locked_until"),
+    _time("noticed_at"),
+    sa.Index("ix_certificates_kind_issued_at_serial", "kind", "issued_at", "serial"),
+    sa.Index("ix_certificates_kind_not_after", "kind", "not_after"),
+    sa.Index("ix_certificates_issuer_revoked_at", "issuer", "revoked_at"),
+)
+
+authorities = sa.Table(
+    "authorities",
+    metadata,
+    _text("name", primary_key=True, comment="code of the CA, such as ACR-EL"),
+    _text("token_serial"),
+    _text("key_id"),
+    sa.Column("spki", sa.LargeBinary, nullable=False),
+    _text("certificate_serial", sa.ForeignKey("certificates.serial"), nullable=True),
+    _text("responder_key_id"),
+    sa.Column("responder_spki", sa.LargeBinary, nullable=False),
+    _text("responder_serial", sa.ForeignKey("certificates.serial"), nullable=True),
+    sa.Column("crl_number", sa.Integer, nullable=False, comment="the last number given out; never goes back"),
+    sa.Column(
+        "crl_wanted", sa.Boolean, nullable=False, comment="a revocation is not in the published list yet"
+    ),
+)
+
+crls = sa.Table(
+    "crls",
+    metadata,
+    _text("issuer", sa.ForeignKey("authorities.name"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    _text("kind", primary_key=True, comment="full or delta"),
+    sa.Column(
+        "base_number",
+        sa.Integer,
+        comment="of a delta: BaseCRLNumber; of a full list: its own number where it is a base",
+    ),
+    _time("this_update", nullable=False),
+    _time("next_update", nullable=False),
+    sa.Column("entries", sa.Integer, nullable=False),
+    sa.Column("der", sa.LargeBinary, nullable=False),
+)
+
+#: Notices to contacts that wait to be sent, or were.
+notices = sa.Table(
+    "notices",
+    metadata,
+    _text("id", primary_key=True),
+    _text("certificate_serial", sa.ForeignKey("certificates.serial")),
+    _text("kind", comment="retrieved, expiring or revoked"),
+    _text("recipient"),
+    _time("due_at", nullable=False),
+    _time("sent_at"),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    _text("last_error", nullable=True),
+    sa.UniqueConstraint("certificate_serial", "kind", "recipient"),
+    sa.Index("ix_notices_sent_at_due_at", "sent_at", "due_at"),
+)
