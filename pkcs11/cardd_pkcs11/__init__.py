@@ -1,0 +1,1 @@
+"""Token hosts: PKCS#11 modules run in processes of their own and used from asyncio."""

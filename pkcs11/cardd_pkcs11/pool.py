@@ -1,0 +1,300 @@
+"""Several hosts of one module used as one, so that keys held for the daemon are used on every core.
+
+Two kinds of tokens live in a pool. A token **kept open** has a PIN source: any host may log in on it when first
+needed, and again after a restart, and calls about it go to the least busy host. A token **logged in interactively**
+(its PIN is not kept) has one home host: calls about it go there, and when that host is lost, so is the login.
+
+A host sees tokens made by another process only after it has initialised its module anew, which loses its logins. It
+does so by itself when a token is not found, but never while it is the home of an interactive login.
+
+What changes a token goes to one host a token, its writer: two SoftHSM processes that write to one token at once may
+each miss the other's objects from then on. A host that does not find an object asks nobody, but the pool asks the
+writer, who knows them all.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, cast
+
+import msgspec
+import structlog
+
+from cardd_pkcs11 import protocol
+from cardd_pkcs11.client import TokenHost
+from cardd_pkcs11.errors import (
+    NotLoggedInError,
+    ObjectNotFoundError,
+    PinIncorrectError,
+    PinLockedError,
+    TokenNotFoundError,
+)
+from cardd_pkcs11.operations import TokenOperations
+from cardd_pkcs11.policy import Deadlines
+from cardd_pkcs11.profiles import ModuleProfile
+from cardd_pkcs11.types import Secret, TokenInfo, TokenSerial
+
+T = TypeVar("T")
+PinSource = Callable[[], Secret]
+
+#: Calls that change what is on a token.
+_WRITES = (protocol.GenerateKeyPair, protocol.StoreCertificate, protocol.StoreData, protocol.Destroy)
+
+#: How often one call logs in on a host where its login keeps getting lost to a fresh slot list.
+_LOGIN_ATTEMPTS = 3
+
+_log = structlog.get_logger("cardd_pkcs11.pool")
+
+
+class PoolCounters(msgspec.Struct, frozen=True):
+    """What the pool has done since it was made."""
+
+    hosts: int
+    running: int
+    calls: int
+    restarts: int
+    #: Calls that wait or run now.
+    busy: int
+
+
+class _Home(NamedTuple):
+    """Where an interactive login is held, and in which life of that host."""
+
+    host: TokenHost
+    generation: int
+
+    @property
+    def alive(self) -> bool:
+        return self.host.running and self.host.generation == self.generation
+
+
+class TokenHostPool(TokenOperations):
+    """Hosts of one module. Close it when done; hosts are started when first needed."""
+
+    def __init__(
+        self,
+        profile: ModuleProfile,
+        size: int,
+        environment: Mapping[str, str],
+        *,
+        module_path: Path | None = None,
+        deadlines: Deadlines | None = None,
+    ) -> None:
+        self.profile = profile
+        count = max(1, min(size, profile.max_processes))
+        self._hosts = tuple(
+            TokenHost(profile, environment, module_path=module_path, deadlines=deadlines)
+            for _ in range(count)
+        )
+        self._pin_sources: dict[TokenSerial, PinSource] = {}
+        self._refused_pins: set[TokenSerial] = set()
+        self._homes: dict[TokenSerial, _Home] = {}
+        self._known: dict[TokenSerial, set[TokenHost]] = {}
+        self._writers: dict[TokenSerial, int] = {}
+
+    @property
+    def hosts(self) -> tuple[TokenHost, ...]:
+        """The hosts, for diagnosis."""
+        return self._hosts
+
+    @property
+    def counters(self) -> PoolCounters:
+        """The sum over all hosts."""
+        each = [host.counters for host in self._hosts]
+        return PoolCounters(
+            hosts=len(self._hosts),
+            running=sum(host.running for host in self._hosts),
+            calls=sum(one.calls for one in each),
+            restarts=sum(one.restarts for one in each),
+            busy=sum(one.busy for one in each),
+        )
+
+    async def start(self) -> None:
+        """Start every host now rather than when first needed.
+
+        Raises:
+            ModuleMissingError: the module is not there.
+        """
+        await _together(host.start() for host in self._hosts)
+
+    async def close(self) -> None:
+        """Let calls in progress end, then let every host leave."""
+        await _together(host.close() for host in self._hosts)
+
+    def keep_open(self, serial: TokenSerial, pin_source: PinSource) -> None:
+        """Let every host log in on a token by itself; `pin_source` is asked for each login, in a thread.
+
+        A PIN that is refused is not tried again before `keep_open` is called anew.
+        """
+        self._pin_sources[serial] = pin_source
+        self._refused_pins.discard(serial)
+
+    async def let_go(self, serial: TokenSerial) -> None:
+        """Stop keeping a token open, and log out on every host that runs."""
+        self._pin_sources.pop(serial, None)
+        await _together(host.logout(serial) for host in self._hosts if host.running)
+
+    async def list_tokens(
+        self, *, refresh: bool = False, deadline: float | None = None
+    ) -> tuple[TokenInfo, ...]:
+        """Read every token that any running host sees.
+
+        With `refresh`, hosts without an interactive login initialise their module first, so that tokens made or
+        removed by other processes are seen as they are.
+        """
+        asked = [host for host in self._hosts if host.running] or [self._hosts[0]]
+        if refresh:
+            await _together(self._refresh(host) for host in asked)
+        answers = await _together(host.call(protocol.ListTokens(), deadline=deadline) for host in asked)
+        seen: dict[TokenSerial, TokenInfo] = {}
+        for host, tokens in zip(asked, answers, strict=True):
+            for token in tokens:
+                self._learn(token.serial, host)
+                earlier = seen.get(token.serial)
+                if earlier is None or token.logged_in:
+                    seen[token.serial] = token
+        return tuple(seen.values())
+
+    async def call(self, call: protocol.Call[T], *, deadline: float | None = None) -> T:
+        """Carry out one call on the host where it belongs."""
+        if isinstance(call, protocol.Login):
+            return cast("T", await self._interactive_login(call, deadline))
+        if isinstance(call, protocol.Logout | protocol.Forget):
+            return cast("T", await self._everywhere(call, deadline))
+        if isinstance(call, protocol.InitToken):
+            return cast("T", await self._init_token(call, deadline))
+        if call.about is None:
+            return await self._by_load()[0].call(call, deadline=deadline)
+        return await self._about_token(call, call.about, deadline)
+
+    async def _init_token(self, call: protocol.InitToken, deadline: float | None) -> TokenInfo:
+        host = self._hosts[0]
+        made = await host.call(call, deadline=deadline)
+        self._learn(made.serial, host)
+        return made
+
+    async def _about_token(self, call: protocol.Call[T], serial: TokenSerial, deadline: float | None) -> T:
+        home = self._homes.get(serial)
+        if home is not None and serial not in self._pin_sources:
+            if not home.alive:
+                del self._homes[serial]
+                raise NotLoggedInError("the login was lost with its token host")
+            return await home.host.call(call, deadline=deadline)
+
+        def use(host: TokenHost) -> Awaitable[T]:
+            return self._logged_in_call(host, call, serial, deadline)
+
+        writer_first = self._writer_first(serial)
+        if isinstance(call, _WRITES):
+            return await self._on_a_host_that_knows(serial, writer_first, use)
+        try:
+            return await self._on_a_host_that_knows(serial, self._by_load(), use)
+        except ObjectNotFoundError:
+            return await self._on_a_host_that_knows(serial, writer_first, use)
+
+    async def _on_a_host_that_knows(
+        self, serial: TokenSerial, candidates: list[TokenHost], use: Callable[[TokenHost], Awaitable[T]]
+    ) -> T:
+        """Use the first host that finds the token; one that does not looks again with a fresh slot list if it may."""
+        for position, host in enumerate(candidates):
+            try:
+                return await self._found(serial, host, use)
+            except TokenNotFoundError:
+                self._known.get(serial, set()).discard(host)
+            if not await self._refresh(host):
+                continue
+            try:
+                return await self._found(serial, host, use)
+            except TokenNotFoundError:
+                if not self._known.get(serial, set()).intersection(candidates[position + 1 :]):
+                    raise
+        raise TokenNotFoundError(f"no token {serial} is present")
+
+    async def _found(
+        self, serial: TokenSerial, host: TokenHost, use: Callable[[TokenHost], Awaitable[T]]
+    ) -> T:
+        result = await use(host)
+        self._learn(serial, host)
+        return result
+
+    async def _logged_in_call(
+        self, host: TokenHost, call: protocol.Call[T], serial: TokenSerial, deadline: float | None
+    ) -> T:
+        """Carry out a call; where it needs a login that the daemon keeps open, log in and carry it out then.
+
+        `NotLoggedInError` says that nothing was done, so that this repeats nothing. The login may be lost again
+        before the call's turn, when another call had the host initialise its module anew.
+        """
+        if serial not in self._pin_sources:
+            return await host.call(call, deadline=deadline)
+        if isinstance(call, protocol.ListObjects):
+            await self._kept_login(host, serial)
+        for _ in range(_LOGIN_ATTEMPTS):
+            try:
+                return await host.call(call, deadline=deadline)
+            except NotLoggedInError:
+                await self._kept_login(host, serial)
+        return await host.call(call, deadline=deadline)
+
+    async def _kept_login(self, host: TokenHost, serial: TokenSerial) -> None:
+        if serial in self._refused_pins:
+            raise NotLoggedInError("the PIN kept for this token was refused; it is not tried again")
+        pin = await asyncio.to_thread(self._pin_sources[serial])
+        try:
+            await host.call(protocol.Login(serial=serial, pin=pin, reuse=True))
+        except (PinIncorrectError, PinLockedError):
+            self._refused_pins.add(serial)
+            _log.error("token_pool.kept_pin_refused", module=self.profile.name, serial=serial)
+            raise
+
+    async def _interactive_login(self, call: protocol.Login, deadline: float | None) -> None:
+        home = self._homes.get(call.serial)
+        # In the same order always: logins gather on the first hosts, the others stay free to look again.
+        candidates = [home.host] if home is not None and home.alive else list(self._hosts)
+        await self._on_a_host_that_knows(
+            call.serial, candidates, lambda host: self._login_at_home(host, call, deadline)
+        )
+
+    async def _login_at_home(self, host: TokenHost, call: protocol.Login, deadline: float | None) -> None:
+        """Log in, and claim the host as the token's home before it could initialise its module anew."""
+        await host.start()
+        home = self._homes[call.serial] = _Home(host, host.generation)
+        try:
+            await host.call(call, deadline=deadline)
+        except BaseException:
+            if self._homes.get(call.serial) is home:
+                del self._homes[call.serial]
+            raise
+        self._homes[call.serial] = _Home(host, host.generation)
+
+    async def _everywhere(self, call: protocol.Logout | protocol.Forget, deadline: float | None) -> None:
+        self._homes.pop(call.serial, None)
+        await _together(host.call(call, deadline=deadline) for host in self._hosts if host.running)
+
+    async def _refresh(self, host: TokenHost) -> bool:
+        """Initialise a host's module anew unless it is the home of an interactive login; tell whether it was."""
+        if any(home.host is host and home.alive for home in self._homes.values()):
+            return False
+        await host.call(protocol.Refresh())
+        return True
+
+    def _learn(self, serial: TokenSerial, host: TokenHost) -> None:
+        self._known.setdefault(serial, set()).add(host)
+
+    def _writer_first(self, serial: TokenSerial) -> list[TokenHost]:
+        """Return the hosts, the token's writer first: the same one for as long as the pool lives."""
+        position = self._writers.setdefault(serial, len(self._writers) % len(self._hosts))
+        return [*self._hosts[position:], *self._hosts[:position]]
+
+    def _by_load(self) -> list[TokenHost]:
+        return sorted(self._hosts, key=lambda host: host.counters.busy)
+
+
+async def _together(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run calls at once and return their values; raise the first failure once all have ended."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(call) for call in calls]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]
