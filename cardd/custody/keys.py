@@ -1,0 +1,136 @@
+"""Keys made on a token, with the evidence that they are held as the policy demands; anything weaker is destroyed."""
+
+import asyncio
+
+import msgspec
+import structlog
+
+from cardd.custody.errors import CustodyRefusedError, token_errors_translated
+from cardd.custody.keychecks import check_public_key
+from cardd.custody.policy import CustodyPolicy, KeyUse, Weakness, check_attributes, policy_for
+from cardd.text import Text
+from cardd_pkcs11.errors import DeadlineExceededError, HostLostError, TokenError
+from cardd_pkcs11.operations import TokenOperations
+from cardd_pkcs11.types import (
+    CustodyLevel,
+    KeyAlgorithm,
+    KeyAttributes,
+    KeyId,
+    ObjectKind,
+    Spki,
+    TokenSerial,
+)
+
+#: Length of the identifiers that callers give, in bytes.
+KEY_ID_BYTES = 16
+
+_log = structlog.get_logger(__name__)
+
+_KEY_PAIR = frozenset({ObjectKind.PRIVATE_KEY, ObjectKind.PUBLIC_KEY})
+
+
+class MadeKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key that passed every check, with its evidence."""
+
+    key_id: KeyId
+    token_serial: TokenSerial
+    spki: Spki
+    algorithm: KeyAlgorithm
+    level: CustodyLevel
+    attributes: KeyAttributes
+
+
+class KeyMaker:
+    """Makes keys on the tokens of one module; `level` is what that module's tokens are worth."""
+
+    def __init__(self, tokens: TokenOperations, level: CustodyLevel) -> None:
+        self._tokens = tokens
+        self._level = level
+
+    async def make(
+        self, serial: TokenSerial, key_id: KeyId, label: str, algorithm: KeyAlgorithm, use: KeyUse
+    ) -> MadeKey:
+        """Make a key pair under an identifier of 16 bytes that the caller chose, and read back what it is.
+
+        Whatever goes wrong, cancellation included, the key is destroyed before the error leaves.
+
+        Raises:
+            CustodyRefusedError: the token made a weaker key; `data["attributes"]` names each attribute.
+            WeakKeyError: the public key breaks a rule.
+            TokenFaultError: the token or its host refused or failed.
+        """
+        if len(key_id) != KEY_ID_BYTES:
+            raise ValueError(f"a key's identifier has {KEY_ID_BYTES} bytes")
+        if use is not KeyUse.SIGN and not algorithm.is_rsa:
+            raise CustodyRefusedError(
+                Text(
+                    "An elliptic curve key cannot decrypt.", "Une clé à courbe elliptique ne déchiffre pas."
+                ),
+                attributes=["decrypt"],
+            )
+        with token_errors_translated():
+            making = asyncio.create_task(self._make(serial, key_id, label, algorithm, policy_for(use)))
+            try:
+                return await asyncio.shield(making)
+            except asyncio.CancelledError:
+                [made] = await asyncio.gather(making, return_exceptions=True)
+                if isinstance(made, MadeKey):
+                    await self._destroy(serial, key_id)
+                raise
+
+    async def destroy(self, serial: TokenSerial, key_id: KeyId) -> None:
+        """Destroy a key pair; nothing where it does not exist.
+
+        Raises:
+            TokenFaultError: the token or its host refused or failed.
+        """
+        with token_errors_translated():
+            await self._destroy(serial, key_id)
+
+    async def _make(
+        self, serial: TokenSerial, key_id: KeyId, label: str, algorithm: KeyAlgorithm, policy: CustodyPolicy
+    ) -> MadeKey:
+        try:
+            spki = await self._tokens.generate_key_pair(serial, key_id, label, algorithm, policy.template)
+        except (HostLostError, DeadlineExceededError):
+            await self._clean_up(serial, key_id)
+            raise
+        try:
+            attributes = await self._tokens.key_attributes(serial, key_id)
+            _refuse(check_attributes(attributes, policy))
+            await asyncio.to_thread(check_public_key, spki)
+        except BaseException:
+            await self._clean_up(serial, key_id)
+            raise
+        return MadeKey(
+            key_id=key_id,
+            token_serial=serial,
+            spki=spki,
+            algorithm=algorithm,
+            level=self._level,
+            attributes=attributes,
+        )
+
+    async def _clean_up(self, serial: TokenSerial, key_id: KeyId) -> None:
+        """Destroy on the way out of an error, which a second one must not hide."""
+        try:
+            await self._destroy(serial, key_id)
+        except TokenError as error:
+            _log.error("custody.key_left_behind", token=serial, key_id=key_id.hex(), why=str(error))
+
+    async def _destroy(self, serial: TokenSerial, key_id: KeyId) -> None:
+        await self._tokens.destroy(serial, kinds=_KEY_PAIR, key_id=key_id)
+
+
+def _refuse(weaknesses: list[Weakness]) -> None:
+    if not weaknesses:
+        return
+    names = [weakness.attribute for weakness in weaknesses]
+    listed = ", ".join(f"CKA_{name.upper()}" for name in names)
+    raise CustodyRefusedError(
+        Text(
+            f"The token does not hold the key as demanded ({listed}); it was destroyed.",
+            f"Le jeton ne garde pas la clé comme exigé ({listed}) ; elle a été détruite.",
+        ),
+        attributes=names,
+    )

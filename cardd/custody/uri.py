@@ -1,0 +1,62 @@
+"""`pkcs11:` URIs (RFC 7512), by which applications name a key on a token."""
+
+from enum import StrEnum, unique
+from pathlib import Path
+from urllib.parse import quote, quote_from_bytes
+
+import msgspec
+
+from cardd_pkcs11.types import KeyId, TokenSerial
+
+#: Characters that stay as they are in a file name within a query (RFC 7512 §2.3, pk11-qattr).
+_PATH_SAFE = "/"
+
+
+@unique
+class ObjectType(StrEnum):
+    """Values of the `type` attribute (RFC 7512 §2.3)."""
+
+    PRIVATE = "private"
+    PUBLIC = "public"
+    CERTIFICATE = "cert"
+    DATA = "data"
+
+
+class Pkcs11Uri(msgspec.Struct, frozen=True, kw_only=True):
+    """One object on one token; `str` gives the URI. Absent attributes are left out."""
+
+    token: str | None = None
+    serial: TokenSerial | None = None
+    label: str | None = None
+    key_id: KeyId | None = None
+    type: ObjectType | None = None
+    #: Absolute path of the module. Leave it out of a URI meant for OpenSSL's pkcs11 engine: libp11 0.4.12 refuses
+    #: any URI with this attribute, and takes the module from its own configuration.
+    module_path: Path | None = None
+    #: Absolute path of the file that holds the PIN and nothing else.
+    pin_file: Path | None = None
+
+    def __str__(self) -> str:
+        path = [
+            *_attribute("token", self.token),
+            *_attribute("serial", self.serial),
+            *_attribute("object", self.label),
+        ]
+        if self.key_id is not None:
+            path.append("id=" + "".join(f"%{byte:02X}" for byte in self.key_id))
+        path.extend(_attribute("type", self.type))
+        query = []
+        if self.module_path is not None:
+            query.append("module-path=" + _file(self.module_path))
+        if self.pin_file is not None:
+            query.append("pin-source=file:" + _file(self.pin_file))
+        return "pkcs11:" + ";".join(path) + ("?" + "&".join(query) if query else "")
+
+
+def _attribute(name: str, value: str | None) -> list[str]:
+    """Encode one path attribute; everything but RFC 3986's unreserved characters is escaped (RFC 7512 §2.3)."""
+    return [] if value is None else [f"{name}={quote(value, safe='')}"]
+
+
+def _file(path: Path) -> str:
+    return quote_from_bytes(bytes(path), safe=_PATH_SAFE)
