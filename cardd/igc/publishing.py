@@ -1,0 +1,241 @@
+"""Revocation lists of the CAs: numbered, published and kept fresh.
+
+A list's number is never lower than any before it, even after a crash or when an older state is
+restored: it follows the last one given out and the clock (seconds since 1970), whichever is greater.
+A number is committed before its list is signed; a start that finds a number without its list
+publishes anew. One publication a CA runs at a time; those who ask meanwhile share the next one.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from cardd.clock import Clock
+from cardd.events import EventType
+from cardd.igc.authority import Authority
+from cardd.igc.crl import CrlBuilder
+from cardd.igc.lint import Linter
+from cardd.igc.names import CaName
+from cardd.igc.policy import PkiPolicy
+from cardd.store import Store, Transaction, tables
+from cardd.tasks import together
+
+
+class ListKind(StrEnum):
+    """A complete list, or what changed since a base (RFC 5280 §5.2.4)."""
+
+    FULL = "full"
+    DELTA = "delta"
+
+
+@dataclass(frozen=True)
+class PublishedList:
+    """A list as it is served."""
+
+    issuer: CaName
+    kind: ListKind
+    number: int
+    base_number: int
+    this_update: datetime
+    next_update: datetime
+    entries: int
+    der: bytes
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    """A publication whose number is committed: what its two lists will say."""
+
+    number: int
+    base_number: int
+    at: datetime
+    full: list[bytes]
+    delta: list[bytes]
+
+
+@dataclass(frozen=True)
+class PublisherParts:
+    """What the publisher works with; `on_change` hears of a CA that has revoked something."""
+
+    store: Store
+    clock: Clock
+    policy: PkiPolicy
+    linter: Linter
+    authorities: Mapping[CaName, Authority]
+    base_every: timedelta
+    on_change: Callable[[CaName], None]
+
+
+class CrlPublisher:
+    """Publishes the lists of every CA of the hierarchy."""
+
+    def __init__(self, parts: PublisherParts) -> None:
+        self._parts = parts
+        self._store = parts.store
+        self._builder = CrlBuilder(parts.policy, parts.linter)
+        self._lists: dict[tuple[CaName, ListKind], PublishedList] = {}
+        self._bases: dict[CaName, PublishedList] = {}
+        self._turns: dict[CaName, asyncio.Lock] = {}
+
+    def current(self, issuer: CaName, kind: ListKind) -> PublishedList:
+        """Return the list as published last; `KeyError` before the first start has published."""
+        return self._lists[issuer, kind]
+
+    def all(self) -> list[PublishedList]:
+        """Return every list published last."""
+        return list(self._lists.values())
+
+    async def start(self) -> None:
+        """Load what was published, then publish what is missing, due, or was cut short."""
+        async with self._store.read() as connection:
+            rows = (await connection.execute(sa.select(tables.crls).order_by(tables.crls.c.number))).all()
+        for row in rows:
+            self._remember(_from_row(row))
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """Publish the lists of every CA for which a list is wanted or due."""
+        await self._publish_all([name for name in self._parts.authorities if await self._is_due(name)])
+
+    async def publish_wanted(self) -> None:
+        """Publish at once the lists of the CAs that have revoked something since their last list."""
+        table = tables.authorities
+        async with self._store.read() as connection:
+            wanted = (
+                (await connection.execute(sa.select(table.c.name).where(table.c.crl_wanted))).scalars().all()
+            )
+        names = [CaName(name) for name in wanted]
+        for name in names:
+            self._parts.on_change(name)
+        await self._publish_all(names)
+
+    async def _publish_all(self, names: Iterable[CaName]) -> None:
+        await together(self._publish_in_turn(name) for name in names)
+
+    async def _publish_in_turn(self, name: CaName) -> None:
+        async with self._turns.setdefault(name, asyncio.Lock()):
+            if await self._is_due(name):
+                await self._publish(name)
+
+    async def _is_due(self, name: CaName) -> bool:
+        full, delta = self._lists.get((name, ListKind.FULL)), self._lists.get((name, ListKind.DELTA))
+        if full is None or delta is None:
+            return True
+        table = tables.authorities
+        columns = sa.select(table.c.crl_wanted, table.c.crl_number).where(table.c.name == name)
+        async with self._store.read() as connection:
+            row = (await connection.execute(columns)).one()
+        now = self._parts.clock.now()
+        return bool(
+            row.crl_wanted
+            or row.crl_number > full.number
+            or now >= self._bases[name].this_update + self._parts.base_every
+            or now >= full.next_update - self._parts.policy.crl_refresh_before
+            or now >= delta.next_update - self._parts.policy.delta_refresh_before
+        )
+
+    async def _publish(self, name: CaName) -> None:
+        numbered = await self._take_number(name)
+        full = await self._sign(name, ListKind.FULL, numbered)
+        delta = await self._sign(name, ListKind.DELTA, numbered)
+        async with self._store.transaction() as tx:
+            await self._replace(tx, name, (full, delta))
+            tx.journal("crl.publish", f"crl:{name}", number=full.number, entries=full.entries)
+            tx.publish(
+                EventType.CRL_PUBLISHED,
+                f"crl:{name}",
+                number=full.number,
+                entries=full.entries,
+                next_update=full.next_update.isoformat(),
+            )
+        self._remember(full)
+        self._remember(delta)
+
+    async def _take_number(self, name: CaName) -> _Numbered:
+        """Commit the next number and fix what the lists of that number carry."""
+        async with self._store.transaction() as tx:
+            row = (
+                await tx.execute(
+                    sa.select(tables.authorities).where(tables.authorities.c.name == name).with_for_update()
+                )
+            ).one()
+            number = max(row.crl_number + 1, int(tx.now.timestamp()))
+            await tx.execute(
+                sa.update(tables.authorities)
+                .where(tables.authorities.c.name == name)
+                .values(crl_number=number, crl_wanted=False)
+            )
+            revoked = tables.certificates
+            of_issuer = (revoked.c.issuer == name) & revoked.c.revoked_at.is_not(None)
+            await tx.execute(
+                sa.update(revoked).where(of_issuer & revoked.c.first_crl.is_(None)).values(first_crl=number)
+            )
+            entries = (
+                await tx.execute(
+                    sa.select(revoked.c.crl_entry, revoked.c.first_crl)
+                    .where(of_issuer)
+                    .order_by(revoked.c.first_crl, revoked.c.revoked_at, revoked.c.serial)
+                )
+            ).all()
+            base = self._base_number(name, number, tx.now)
+        return _Numbered(
+            number=number,
+            base_number=base,
+            at=tx.now,
+            full=[entry.crl_entry for entry in entries],
+            delta=[entry.crl_entry for entry in entries if entry.first_crl > base],
+        )
+
+    def _base_number(self, name: CaName, number: int, now: datetime) -> int:
+        base = self._bases.get(name)
+        if base is None or now >= base.this_update + self._parts.base_every or now < base.this_update:
+            return number
+        return base.number
+
+    async def _sign(self, name: CaName, kind: ListKind, numbered: _Numbered) -> PublishedList:
+        authority = self._parts.authorities[name]
+        if kind is ListKind.FULL:
+            signed = await self._builder.complete(authority, numbered.number, numbered.full, numbered.at)
+        else:
+            signed = await self._builder.delta(
+                authority, numbered.number, numbered.base_number, numbered.delta, numbered.at
+            )
+        return PublishedList(
+            issuer=name,
+            kind=kind,
+            number=signed.number,
+            base_number=numbered.base_number,
+            this_update=signed.this_update,
+            next_update=signed.next_update,
+            entries=signed.entries,
+            der=signed.der,
+        )
+
+    async def _replace(
+        self, tx: Transaction, name: CaName, lists: tuple[PublishedList, PublishedList]
+    ) -> None:
+        """Store the new lists; of the former ones keep the base that deltas refer to."""
+        table = tables.crls
+        base = lists[0].base_number
+        is_base = (table.c.kind == ListKind.FULL) & (table.c.number == base)
+        await tx.execute(sa.delete(table).where((table.c.issuer == name) & ~is_base))
+        await tx.execute(sa.insert(table), [_to_row(published) for published in lists])
+
+    def _remember(self, published: PublishedList) -> None:
+        self._lists[published.issuer, published.kind] = published
+        if published.kind is ListKind.FULL and published.number == published.base_number:
+            self._bases[published.issuer] = published
+
+
+def _to_row(published: PublishedList) -> dict[str, Any]:
+    return {name: getattr(published, name) for name in PublishedList.__dataclass_fields__}
+
+
+def _from_row(row: sa.Row[Any]) -> PublishedList:
+    values = row._asdict()
+    return PublishedList(**{**values, "issuer": CaName(values["issuer"]), "kind": ListKind(values["kind"])})
