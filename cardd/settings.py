@@ -47,9 +47,9 @@ class PkiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         str,
         Meta(
             pattern=r"^[0-2](\.(0|[1-9][0-9]*)){2,30}$",
-            description="Policy OID of issued certificates; the default lies in the arc for examples, 2.999.",
+            description="Policy OID of issued certificates; the default lies in the arc for documentation (RFC 5612).",
         ),
-    ] = "2.999.1.7.2.1.1.1.1"
+    ] = "1.3.6.1.4.1.32473.1.1"
     ca_algorithm: Annotated[
         Literal["rsa_4096", "rsa_2048", "ec_p256"],
         Meta(description="Algorithm of the CA keys. `rsa_2048` is for quick trials only."),

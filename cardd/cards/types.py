@@ -1,11 +1,13 @@
 """What is asked and answered about readers, cards and card sessions, as published in the API."""
 
 from datetime import datetime
-from enum import IntEnum, StrEnum, unique
+from enum import StrEnum, unique
 from typing import Annotated, Any, Literal, NewType
 
 import msgspec
 from msgspec import Meta
+
+from cardd.vocabulary import Profession
 
 #: 8 digits, as in EF.SN.
 CardSerial = NewType("CardSerial", str)
@@ -19,20 +21,6 @@ class CardType(StrEnum):
     CPS = "cps"
     CPE = "cpe"
     CPA = "cpa"
-
-
-@unique
-class Profession(IntEnum):
-    """Codes of the private extension 1.2.250.1.71.1.2.7."""
-
-    MEDECIN = 10
-    PHARMACIEN = 21
-    CHIRURGIEN_DENTISTE = 40
-    SAGE_FEMME = 50
-    INFIRMIER = 60
-    MASSEUR_KINESITHERAPEUTE = 70
-    PEDICURE_PODOLOGUE = 80
-    ORTHOPHONISTE = 91
 
 
 @unique
@@ -183,3 +171,39 @@ class OppositionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """Why a card is opposed."""
 
     reason: Annotated[str, Meta(min_length=1, max_length=200)] = "declared by the owner"
+
+
+class CardIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """What a card says of itself (CPS_ID_CARD); dates as written on the card."""
+
+    issuer: str | None
+    serial: str | None
+    type: str | None
+    issued_at: str | None
+    opposes_at: str | None
+
+
+class CardActivity(msgspec.Struct, frozen=True, kw_only=True):
+    """One activity of the holder (CPS_ACTIVITY_01_PS to 16, with gaps in the numbering)."""
+
+    number: int
+    structure: str | None
+    name: str | None
+    state: str | None
+
+
+class CardDataView(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read from a card's data objects; activities and billing are seen only while a session is open."""
+
+    serial: CardSerial
+    complete: bool
+    objects: tuple[str, ...]
+    identity: CardIdentity
+    identifier: str | None
+    last_name: str | None
+    first_name: str | None
+    title: str | None
+    languages: tuple[str, ...]
+    profession: int | None
+    activities: tuple[CardActivity, ...]
+    billing: dict[str, str] | None

@@ -19,11 +19,11 @@ from cardd.igc.profiles import (
     AuthorityProfile,
     KeyMedium,
     KeyUsageBit,
-    Profession,
     Profile,
     SanKind,
 )
 from cardd.igc.signer import SigningPublicKey
+from cardd.vocabulary import Profession
 
 #: The policy of CA certificates (RFC 5280 §4.2.1.4).
 ANY_POLICY = "2.5.29.32.0"

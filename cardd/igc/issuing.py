@@ -20,9 +20,17 @@ from cardd.igc.extensions import LeafDetails, leaf_extensions, user_principal_na
 from cardd.igc.lint import Linter
 from cardd.igc.names import CaName, OrganisationSubject, Subject, subject_name
 from cardd.igc.policy import PkiPolicy
-from cardd.igc.profiles import PROFILES, KeyKind, KeyMedium, Profession, Profile, ProfileName, SanKind
+from cardd.igc.profiles import (
+    PROFILES,
+    KeyMedium,
+    Profile,
+    ProfileName,
+    SanKind,
+)
 from cardd.igc.signer import SigningPublicKey, sign_certificate
 from cardd.text import Text
+from cardd.vocabulary import Profession
+from cardd_pkcs11.types import KeyAlgorithm
 
 #: A certificate's serialNumber, positive. Lower-case hexadecimal in every answer: see `serial_hex`.
 SerialNumber = NewType("SerialNumber", int)
@@ -158,7 +166,7 @@ def serial_hex(serial: int) -> str:
     return digits.zfill(len(digits) + len(digits) % 2)
 
 
-def key_kind(public_key: object) -> KeyKind | None:
+def key_kind(public_key: object) -> KeyAlgorithm | None:
     """Return the kind of a public key, or None when no profile allows it."""
     match public_key:
         case rsa.RSAPublicKey():
@@ -167,7 +175,7 @@ def key_kind(public_key: object) -> KeyKind | None:
             name = {"secp256r1": "ec_p256", "secp384r1": "ec_p384"}.get(public_key.curve.name, "")
         case _:
             return None
-    return next((kind for kind in KeyKind if kind.value == name), None)
+    return next((kind for kind in KeyAlgorithm if kind.value == name), None)
 
 
 def _allowed_key(spki: bytes, profile: Profile) -> SigningPublicKey:

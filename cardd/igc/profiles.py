@@ -12,7 +12,10 @@ import msgspec
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
+from cardd.custody.policy import KeyUse
 from cardd.igc.names import CaName, OrganisationSubject, PersonSubject, StructurePersonSubject, Subject
+from cardd.vocabulary import Usage
+from cardd_pkcs11.types import KeyAlgorithm
 
 
 class Offer(StrEnum):
@@ -25,34 +28,6 @@ class Offer(StrEnum):
     CPS = "CPS"
     CPE = "CPE"
     CPA = "CPA"
-
-
-class Usage(StrEnum):
-    """What a certificate's key is for; a card's authentication key is `AUTH_CLI`."""
-
-    AUTH_CLI = "AUTH_CLI"
-    SIGN = "SIGN"
-    CONF = "CONF"
-    SSL_SERV = "SSL_SERV"
-    SMIME = "SMIME"
-
-
-class KeyUse(StrEnum):
-    """The operations that a key's profile needs of its token."""
-
-    SIGN = "sign"
-    DECRYPT = "decrypt"
-    SIGN_AND_DECRYPT = "sign_and_decrypt"
-
-
-class KeyKind(StrEnum):
-    """Public keys that profiles allow."""
-
-    RSA_2048 = "rsa_2048"
-    RSA_3072 = "rsa_3072"
-    RSA_4096 = "rsa_4096"
-    EC_P256 = "ec_p256"
-    EC_P384 = "ec_p384"
 
 
 class KeyUsageBit(Enum):
@@ -92,35 +67,6 @@ class KeyMedium(IntEnum):
     SOFTWARE = 0x83
 
 
-class Profession(IntEnum):
-    """Private extension 7."""
-
-    MEDECIN = 10
-    PHARMACIEN = 21
-    CHIRURGIEN_DENTISTE = 40
-    SAGE_FEMME = 50
-    INFIRMIER = 60
-    MASSEUR_KINESITHERAPEUTE = 70
-    PEDICURE_PODOLOGUE = 80
-    ORTHOPHONISTE = 91
-
-    @property
-    def title(self) -> str:
-        """The `title` attribute that goes with it."""
-        return _PROFESSION_TITLES[self]
-
-
-_PROFESSION_TITLES = {
-    Profession.MEDECIN: "Médecin",
-    Profession.PHARMACIEN: "Pharmacien",
-    Profession.CHIRURGIEN_DENTISTE: "Chirurgien-Dentiste",
-    Profession.SAGE_FEMME: "Sage-Femme",
-    Profession.INFIRMIER: "Infirmier",
-    Profession.MASSEUR_KINESITHERAPEUTE: "Masseur-Kinésithérapeute",
-    Profession.PEDICURE_PODOLOGUE: "Pédicure-Podologue",
-    Profession.ORTHOPHONISTE: "Orthophoniste",
-}
-
 PRIVATE_CARD_TYPE = x509.ObjectIdentifier("1.2.250.1.71.1.2.2")
 PRIVATE_CARD_SERIAL = x509.ObjectIdentifier("1.2.250.1.71.1.2.3")
 PRIVATE_KEY_MEDIUM = x509.ObjectIdentifier("1.2.250.1.71.1.2.5")
@@ -154,9 +100,9 @@ ORDER_AUTHORITIES = (_BC, _KU, _CP, _CRLDP, _SKI, _AKI)
 #: Order on the wire of OCSP responder certificates (inferred).
 ORDER_RESPONDERS = (_EKU, _AKI, _CP, _SKI, ExtensionOID.OCSP_NO_CHECK, _KU, _BC)
 
-_RSA_ONLY = frozenset({KeyKind.RSA_2048, KeyKind.RSA_3072, KeyKind.RSA_4096})
-_CARD_KEYS = frozenset({KeyKind.RSA_2048})
-_ANY_KEY = frozenset(KeyKind)
+_RSA_ONLY = frozenset({KeyAlgorithm.RSA_2048, KeyAlgorithm.RSA_3072, KeyAlgorithm.RSA_4096})
+_CARD_KEYS = frozenset({KeyAlgorithm.RSA_2048})
+_ANY_KEY = frozenset(KeyAlgorithm)
 
 
 class ProfileName(StrEnum):
@@ -216,7 +162,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Whether private extension 7 is there."""
     order: tuple[x509.ObjectIdentifier, ...] = ORDER_2025
     """The order of extensions on the wire."""
-    keys: frozenset[KeyKind] = _RSA_ONLY
+    keys: frozenset[KeyAlgorithm] = _RSA_ONLY
     """The public keys allowed; keyEncipherment and dataEncipherment need RSA (RFC 8813 §3)."""
 
     @property

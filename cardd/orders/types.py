@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from cardd.text import Text
+from cardd.vocabulary import Usage
 
 OrderId = NewType("OrderId", str)
 HabilitationId = NewType("HabilitationId", str)
@@ -25,17 +26,6 @@ class Offer(StrEnum):
     SERV = "SERV"
     PRO = "PRO"
     PS = "PS"
-
-
-@unique
-class Usage(StrEnum):
-    """What a certificate's key is for."""
-
-    AUTH_CLI = "AUTH_CLI"
-    SIGN = "SIGN"
-    CONF = "CONF"
-    SSL_SERV = "SSL_SERV"
-    SMIME = "SMIME"
 
 
 @unique

@@ -61,7 +61,7 @@ journal = sa.Table(
     _time("at", nullable=False),
     _text("actor"),
     _text("action"),
-    _text("subject"),
+    _text("subject", index=True),
     sa.Column("details", sa.JSON, nullable=False),
     _text("previous_hash"),
     _text("hash", unique=True),
@@ -145,6 +145,9 @@ cards = sa.Table(
     _text("opposed_reason", nullable=True),
     sa.Column("inserted", sa.Boolean, nullable=False),
     sa.Column("pin_tries_left", sa.Integer, nullable=False),
+    sa.Column(
+        "capabilities", sa.JSON, nullable=False, comment="what each key can do, as last asked of the module"
+    ),
 )
 
 habilitation_cards = sa.Table(
@@ -256,6 +259,7 @@ certificates = sa.Table(
     _time("revoked_at"),
     _text("revocation_reason", nullable=True),
     sa.Column("crl_entry", sa.LargeBinary, comment="the entry of the CRL, encoded once (RFC 5280 §5.1.2.6)"),
+    sa.Column("first_crl", sa.BigInteger, comment="number of the first list that carries the entry"),
     _text("revocation_code_hash", nullable=True, comment="Argon2id"),
     sa.Column("code_failures", sa.Integer, nullable=False, server_default="0"),
     _time("code_locked_until"),
@@ -276,7 +280,9 @@ authorities = sa.Table(
     _text("responder_key_id"),
     sa.Column("responder_spki", sa.LargeBinary, nullable=False),
     _text("responder_serial", sa.ForeignKey("certificates.serial"), nullable=True),
-    sa.Column("crl_number", sa.Integer, nullable=False, comment="the last number given out; never goes back"),
+    sa.Column(
+        "crl_number", sa.BigInteger, nullable=False, comment="the last number given out; never goes back"
+    ),
     sa.Column(
         "crl_wanted", sa.Boolean, nullable=False, comment="a revocation is not in the published list yet"
     ),
@@ -286,7 +292,7 @@ crls = sa.Table(
     "crls",
     metadata,
     _text("issuer", sa.ForeignKey("authorities.name"), primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
     _text("kind", primary_key=True, comment="full or delta"),
     sa.Column(
         "base_number",

@@ -17,8 +17,8 @@ from cardd.orders.types import (
     OrderView,
     StructureId,
     StructureView,
-    Usage,
 )
+from cardd.vocabulary import Usage
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 STRUCTURE = StructureView(id=StructureId("399999999800019"), name="CABINET DE TEST")

@@ -16,8 +16,9 @@ from cardd.igc.issuing import Issuer, IssueRequest, new_serial
 from cardd.igc.lint import Linter
 from cardd.igc.names import CaName, OrganisationSubject, PersonSubject, StructurePersonSubject, Subject
 from cardd.igc.policy import CaKeyAlgorithm, PkiPolicy
-from cardd.igc.profiles import PROFILES, KeyMedium, Profession, ProfileName, SanKind
+from cardd.igc.profiles import PROFILES, KeyMedium, ProfileName, SanKind
 from cardd.igc.signer import SigningPrivateKey, SigningPublicKey
+from cardd.vocabulary import Profession
 
 #: When the hierarchy of the tests was prepared.
 PREPARED = datetime(2026, 3, 2, 9, 30, 15, 123456, tzinfo=UTC)

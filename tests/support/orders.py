@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -21,7 +22,9 @@ from cardd.custody.tokens import TokenKeeper
 from cardd.events import EventBus
 from cardd.igc.issuing import IssuedCertificate, IssueRequest
 from cardd.igc.pki import Pki
+from cardd.igc.signer import SigningPublicKey
 from cardd.orders.certificates import Certificates
+from cardd.orders.codes import CodePolicy
 from cardd.orders.habilitations import Habilitations
 from cardd.orders.notices import Notices
 from cardd.orders.orders import Orders
@@ -36,16 +39,17 @@ from cardd.orders.types import (
     OrderView,
     Recipient,
     RetrievalRequest,
-    Usage,
     WantedOffer,
 )
 from cardd.settings import Settings
 from cardd.store import Store, tables
+from cardd.vocabulary import Usage
 from cardd_pkcs11 import protocol
 from cardd_pkcs11.errors import HostLostError
 from cardd_pkcs11.operations import TokenOperations
-from cardd_pkcs11.types import CustodyLevel, KeyAttributes, Spki, TokenSerial
-from tests.support.igc import SigningPublicKey, TestPki, spki
+from cardd_pkcs11.pool import TokenHostPool
+from cardd_pkcs11.types import CustodyLevel, KeyAttributes, KeyTemplate, Spki, TokenSerial
+from tests.support.igc import TestPki, spki
 
 T = TypeVar("T")
 
@@ -54,6 +58,8 @@ STRUCTURE = f"1{FINESS}"
 SIRET = "18751275100020"
 CODE = "un code 42"
 CARD = "00636234"
+#: Codes hashed without the cost that protects real ones.
+QUICK = CodePolicy(time_cost=1, memory_kib=64, lanes=1)
 
 
 @dataclass(frozen=True)
@@ -68,28 +74,30 @@ class MemoryTokens(TokenOperations):
     """Tokens whose objects are in a dictionary; `broken` makes storing and destroying fail."""
 
     keys: dict[bytes, bytes] = field(default_factory=dict)
+    templates: dict[bytes, KeyTemplate] = field(default_factory=dict)
     certificates: dict[bytes, bytes] = field(default_factory=dict)
     broken: bool = False
 
-    async def call(self, call: protocol.Call[T], *, deadline: float | None = None) -> T:
+    async def call(self, call: protocol.Call[T], *, deadline: float | None = None) -> T:  # noqa: ARG002
         """Do what the orders' room asks of a token."""
         match call:
             case protocol.GenerateKeyPair():
                 key: Any = _public_key(is_rsa=call.algorithm.is_rsa)
                 self.keys[call.key_id] = spki(key)
-                return cast(T, Spki(self.keys[call.key_id]))
+                self.templates[call.key_id] = call.template
+                return cast("T", Spki(self.keys[call.key_id]))
             case protocol.ReadKeyAttributes():
-                return cast(T, _held_as_demanded())
+                return cast("T", _attributes_of(self.templates[call.key_id]))
             case protocol.StoreCertificate() if not self.broken:
                 self.certificates[call.key_id] = call.der
             case protocol.Destroy() if not self.broken:
                 self.certificates.pop(call.key_id or b"", None)
-                return cast(T, int(self.keys.pop(call.key_id or b"", None) is not None))
+                return cast("T", int(self.keys.pop(call.key_id or b"", None) is not None))
             case _ if self.broken:
                 raise HostLostError("the host is gone")
             case _:
                 raise NotImplementedError(type(call).__name__)
-        return cast(T, None)
+        return cast("T", None)
 
 
 @dataclass
@@ -185,6 +193,17 @@ class World:
         placed = order or await self.order()
         return await self.orders.retrieve(placed.id, retrieval(code), self.card)
 
+    async def keep_card(self, serial: str, *, opposed: bool = False) -> None:
+        """Put a card's row into the store."""
+        async with self.store.transaction() as tx:
+            await tx.execute(
+                sa.insert(tables.cards).values(
+                    serial=serial, medium="softhsm", type="cps", holder={}, capabilities=[], issued_at=tx.now,
+                    opposes_at=tx.now + timedelta(days=1000), opposed_at=tx.now if opposed else None,
+                    inserted=True, pin_tries_left=3,
+                )
+            )  # fmt: skip
+
     async def event_types(self) -> list[str]:
         """Return the types of all events so far."""
         return [event.type.value for event in await self.store.events_after(0)]
@@ -195,35 +214,39 @@ class World:
             return (await connection.execute(sa.select(table))).all()
 
 
-async def open_world(directory: Path, clock: ManualClock, pki: TestPki, **settings: object) -> World:
-    """Open a world on an empty state directory; the caller closes its store."""
+async def open_world(
+    directory: Path, clock: ManualClock, pki: TestPki, pool: TokenHostPool | None = None
+) -> World:
+    """Open a world on a state directory, over a real pool where one is given; the caller closes its store."""
     bus = EventBus()
     store = await Store.open(directory, clock, bus)
-    tokens = MemoryTokens()
+    vault, memory = PinVault(directory / "pins"), MemoryTokens()
+    keeper = TokenKeeper(store, pool, vault) if pool else cast("TokenKeeper", MemoryKeeper(store))
     memory_pki = MemoryPki(pki, clock)
-    chosen = Settings(state_dir=str(directory), runtime_dir=str(directory), **settings)  # type: ignore[arg-type]
+    settings = Settings(state_dir=str(directory), runtime_dir=str(directory))
     parts = OrderParts(
         store=store,
         clock=clock,
-        settings=chosen,
-        pki=cast(Pki, memory_pki),
-        pool=tokens,
-        keeper=cast(TokenKeeper, MemoryKeeper(store)),
-        maker=KeyMaker(tokens, CustodyLevel.SOFTWARE),
-        intents=KeyIntents(store, tokens),
-        vault=PinVault(directory / "pins"),
-        module_path=Path("/usr/lib/memory.so"),
+        settings=settings,
+        pki=cast("Pki", memory_pki),
+        pool=pool or memory,
+        keeper=keeper,
+        maker=KeyMaker(pool or memory, CustodyLevel.SOFTWARE),
+        intents=KeyIntents(store, pool or memory),
+        vault=vault,
+        module_path=None if pool else Path("/usr/lib/memory.so"),
+        code_policy=QUICK,
     )
     return World(
         store=store,
         bus=bus,
         clock=clock,
         pki=memory_pki,
-        tokens=tokens,
+        tokens=memory,
         habilitations=Habilitations(store, clock),
         orders=Orders(parts),
         certificates=Certificates(parts),
-        notices=Notices(store, clock, chosen),
+        notices=Notices(store, clock, settings),
         parts=parts,
     )
 
@@ -237,7 +260,11 @@ def form_f414(**changes: object) -> HabilitationForm:
         "town": "Paris",
         "finess": FINESS,
         "recipient": Recipient(
-            last_name="MARTIN", first_name="Alice", function="DSI", phone="01 02 03 04 05", email="dsi@example.fr"
+            last_name="MARTIN",
+            first_name="Alice",
+            function="DSI",
+            phone="01 02 03 04 05",
+            email="dsi@example.fr",
         ),
         "offers": tuple(WantedOffer(offer=offer) for offer in Offer),
     }
@@ -259,10 +286,9 @@ def order_request(**changes: object) -> OrderRequest:
     return OrderRequest(**(values | changes))  # type: ignore[arg-type]  # checked by each test's use
 
 
-def retrieval(code: str = CODE, **changes: object) -> RetrievalRequest:
+def retrieval(code: str = CODE) -> RetrievalRequest:
     """Return a retrieval without faults."""
-    values: dict[str, object] = {"revocation_code": code, "confirmation": code, "accept_terms": True}
-    return RetrievalRequest(**(values | changes))  # type: ignore[arg-type]  # checked by each test's use
+    return RetrievalRequest(revocation_code=code, confirmation=code, accept_terms=True)
 
 
 def new_csr(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None) -> str:
@@ -289,11 +315,9 @@ def _public_key(*, is_rsa: bool) -> SigningPublicKey:
     return ec.generate_private_key(ec.SECP256R1()).public_key()
 
 
-def _held_as_demanded() -> KeyAttributes:
+def _attributes_of(template: KeyTemplate) -> KeyAttributes:
     return KeyAttributes(
         token=True, private=True, local=True, sensitive=True, always_sensitive=True, extractable=False,
-        never_extractable=True, copyable=False, modifiable=False, sign=True, sign_recover=False,
-        decrypt=False, wrap=False, unwrap=False, derive=False, key_gen_mechanism="EC_KEY_PAIR_GEN",
+        never_extractable=True, copyable=False, modifiable=False, sign=template.sign, sign_recover=False,
+        decrypt=template.decrypt, wrap=False, unwrap=False, derive=False, key_gen_mechanism="EC_KEY_PAIR_GEN",
     )  # fmt: skip
-
-

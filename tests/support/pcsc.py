@@ -73,6 +73,7 @@ class FakePcsc:
         self._lost_contexts: set[Context] = set()
         self._connections: dict[int, tuple[ReaderName, FakeCard]] = {}
         self._timed_out = False
+        self._waiting = 0
         self._failures: list[BaseException] = []
         self.lost_cancellations = 0
         self.waits: list[float | None] = []
@@ -146,6 +147,11 @@ class FakePcsc:
         with self._moved():
             self._timed_out = True
 
+    def until_waiting(self) -> None:
+        """Block until somebody waits for a change."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._waiting > 0, 10)
+
     def fail_next_wait(self, error: BaseException) -> None:
         with self._moved():
             self._failures.append(error)
@@ -186,7 +192,10 @@ class FakePcsc:
                 returned = [self._compared(each, number) for each in known]
                 if any(StateFlag.CHANGED in each.flags for each in returned):
                     return returned
+                self._waiting += 1
+                self._changed.notify_all()
                 in_time = self._changed.wait(timeout_seconds)
+                self._waiting -= 1
                 if self._failures:
                     raise self._failures.pop(0)
                 if context in self._lost_contexts:
@@ -224,9 +233,11 @@ class FakePcsc:
             del self._connections[connection.handle]
 
     def begin_transaction(self, connection: Connection) -> None:
+        assert connection.handle in self._connections
         self.transactions += 1
 
     def end_transaction(self, connection: Connection) -> None:
+        assert connection.handle in self._connections
         self.transactions -= 1
 
     def transmit(self, connection: Connection, command: bytes) -> bytes:

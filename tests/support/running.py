@@ -102,8 +102,9 @@ class RunningDaemon:
         return code
 
     def kill(self) -> None:
-        """End the daemon at once, as a power cut would."""
-        assert self._process is not None
+        """End the daemon at once if it still runs, as a power cut would."""
+        if self._process is None:
+            return
         self._process.kill()
         self._process.wait(_STOPPED_WITHIN)
         self._close()

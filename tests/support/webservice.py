@@ -2,7 +2,11 @@
 
 # ruff: noqa: ARG002 (the fakes have the signatures of the rooms they stand for)
 
+import atexit
+import functools
 import secrets
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from cardd.cards.errors import CardSessionUnknownError, CardUnknownError, PinIncorrectError
+from cardd.cards.sessions import CardSession
 from cardd.cards.types import (
     CardDataView,
     CardSerial,
@@ -64,31 +69,25 @@ from cardd.orders.types import (
     RevocationRequest,
     StructureId,
     StructureView,
-    Usage,
 )
 from cardd.settings import Settings, load_settings
 from cardd.store import Store
+from cardd.store.migrate import upgrade
 from cardd.text import Text
+from cardd.vocabulary import Usage
 from cardd_webservice import Services, create_application, ensure_owner_token, reserve_port, serving
 from cardd_webservice.streams import StreamPolicy
 from tests.support.igc import ec_signer
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 CARD = CardSerial("00000017")
+#: An order that is always there.
+KNOWN_ORDER = OrderId("o1")
 PIN = "1234"
+_DATABASE = "cardd.sqlite3"
 STRUCTURE = StructureView(id=StructureId("318751275100020"), name="HOPITAL DE TEST")
 #: Neither valid DER nor meant to be: what the fakes hand out where bytes are only carried.
 CERTIFICATE = b"\x30\x03\x02\x01\x05"
-
-
-@dataclass(frozen=True)
-class OpenSession:
-    """A card session of the fakes."""
-
-    id: CardSessionId
-    card_serial: CardSerial
-    expires_at: datetime
-    habilitations: tuple[HabilitationView, ...]
 
 
 class Readers:
@@ -124,13 +123,13 @@ class Cards:
 
 @dataclass
 class Sessions:
-    opened: dict[str, OpenSession] = field(default_factory=dict)
+    opened: dict[str, CardSession] = field(default_factory=dict)
 
-    async def open(self, serial: str, request: SessionRequest) -> OpenSession:
+    async def open(self, serial: str, request: SessionRequest) -> CardSession:
         _check_known(serial)
         if request.pin != PIN:
             raise PinIncorrectError.with_tries(2)
-        session = OpenSession(
+        session = CardSession(
             id=CardSessionId(secrets.token_hex(16)),
             card_serial=CARD,
             expires_at=START + timedelta(hours=1),
@@ -139,7 +138,7 @@ class Sessions:
         self.opened[session.id] = session
         return session
 
-    async def get(self, session_id: str) -> OpenSession:
+    async def get(self, session_id: str) -> CardSession:
         if session_id not in self.opened:
             raise CardSessionUnknownError(Text("No such session.", "Aucune session."))
         return self.opened[session_id]
@@ -206,6 +205,8 @@ class Orders:
         return Page(items=tuple(self.made.values())[: page.limit], next_cursor=None)
 
     async def get(self, order_id: str, session: Any) -> OrderView:
+        if order_id == KNOWN_ORDER:
+            return order_view(KNOWN_ORDER)
         if order_id not in self.made:
             raise NotFoundError.of(Text("order", "commande"), order_id)
         return self.made[order_id]
@@ -322,6 +323,8 @@ async def running(
 async def make_services(directory: Path, **replaced: Any) -> Services:
     """Return the fakes with a real store in `directory`."""
     settings = settings_for(directory)
+    if not (directory / _DATABASE).exists():
+        shutil.copy(_empty_database(), directory / _DATABASE)
     clock, bus = ManualClock(START), EventBus()
     store = await Store.open(directory, clock, bus)
     values: dict[str, Any] = {
@@ -339,6 +342,15 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
         "pki": Pki(),
     }
     return Services(**(values | replaced))
+
+
+@functools.cache
+def _empty_database() -> Path:
+    """Return a database with its tables, made once a test run."""
+    path = Path(tempfile.mkdtemp(prefix="cardd-tests-")) / _DATABASE
+    upgrade(f"sqlite:///{path}")
+    atexit.register(shutil.rmtree, path.parent)
+    return path
 
 
 def settings_for(directory: Path) -> Settings:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from cardd.custody.policy import KeyUse
 from cardd.errors import InvalidFieldsError
 from cardd.igc.authority import Authority
 from cardd.igc.dates import whole_second, years_after
@@ -16,7 +17,9 @@ from cardd.igc.hierarchy import HierarchyBuilder
 from cardd.igc.issuing import Issuer, new_authority_serial, new_serial, serial_hex
 from cardd.igc.lint import Linter
 from cardd.igc.names import CaName
-from cardd.igc.profiles import PROFILES, KeyKind, KeyUse, Offer, ProfileName, Usage
+from cardd.igc.profiles import PROFILES, Offer, ProfileName
+from cardd.vocabulary import Usage
+from cardd_pkcs11.types import KeyAlgorithm
 from tests.support.igc import (
     ORGANISATION,
     PERSON,
@@ -236,6 +239,6 @@ def test_each_profile_asks_for_the_operations_of_its_key_usage() -> None:
 
 def test_cards_hold_rsa_2048_only_and_every_profile_allows_it() -> None:
     for name, profile in PROFILES.items():
-        assert KeyKind.RSA_2048 in profile.keys
+        assert KeyAlgorithm.RSA_2048 in profile.keys
         if name.offer in {Offer.CPS, Offer.CPE, Offer.CPA}:
-            assert profile.keys == {KeyKind.RSA_2048}
+            assert profile.keys == {KeyAlgorithm.RSA_2048}

@@ -7,7 +7,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from cardd.igc.names import CaName, OrganisationSubject, PersonSubject
-from cardd.igc.profiles import KeyMedium, Profession, ProfileName
+from cardd.igc.profiles import KeyMedium, ProfileName
+from cardd.vocabulary import Profession
 from tests.support.der import describe, parse
 from tests.support.igc import MemorySigner, TestPki, request_for
 

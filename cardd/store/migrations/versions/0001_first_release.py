@@ -60,6 +60,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_journal")),
         sa.UniqueConstraint("hash", name=op.f("uq_journal_hash")),
     )
+    with op.batch_alter_table("journal", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_journal_subject"), ["subject"], unique=False)
+
     op.create_table(
         "journal_head",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
@@ -152,6 +155,12 @@ def upgrade() -> None:
         sa.Column("opposed_reason", sa.Text(), nullable=True),
         sa.Column("inserted", sa.Boolean(), nullable=False),
         sa.Column("pin_tries_left", sa.Integer(), nullable=False),
+        sa.Column(
+            "capabilities",
+            sa.JSON(),
+            nullable=False,
+            comment="what each key can do, as last asked of the module",
+        ),
         sa.ForeignKeyConstraint(
             ["habilitation_id"], ["habilitations.id"], name=op.f("fk_cards_habilitation_id_habilitations")
         ),
@@ -257,6 +266,12 @@ def upgrade() -> None:
             nullable=True,
             comment="the entry of the CRL, encoded once (RFC 5280 §5.1.2.6)",
         ),
+        sa.Column(
+            "first_crl",
+            sa.BigInteger(),
+            nullable=True,
+            comment="number of the first list that carries the entry",
+        ),
         sa.Column("revocation_code_hash", sa.Text(), nullable=True, comment="Argon2id"),
         sa.Column("code_failures", sa.Integer(), server_default="0", nullable=False),
         sa.Column("code_locked_until", UtcDateTime(), nullable=True),
@@ -293,7 +308,10 @@ def upgrade() -> None:
         sa.Column("responder_spki", sa.LargeBinary(), nullable=False),
         sa.Column("responder_serial", sa.Text(), nullable=True),
         sa.Column(
-            "crl_number", sa.Integer(), nullable=False, comment="the last number given out; never goes back"
+            "crl_number",
+            sa.BigInteger(),
+            nullable=False,
+            comment="the last number given out; never goes back",
         ),
         sa.Column(
             "crl_wanted",
@@ -342,7 +360,7 @@ def upgrade() -> None:
     op.create_table(
         "crls",
         sa.Column("issuer", sa.Text(), nullable=False),
-        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("kind", sa.Text(), nullable=False, comment="full or delta"),
         sa.Column(
             "base_number",
@@ -403,6 +421,9 @@ def downgrade() -> None:
     op.drop_table("key_registry")
     op.drop_table("key_intents")
     op.drop_table("journal_head")
+    with op.batch_alter_table("journal", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_journal_subject"))
+
     op.drop_table("journal")
     op.drop_table("instance")
     op.drop_table("idempotency")

@@ -1,0 +1,64 @@
+"""What is being done with each card, so that a removal cuts it short at once.
+
+Work on a card runs inside `CardUses.using(serial)`. When the card goes away, every such block of that card is
+cancelled and leaves with the error given, as `asyncio.timeout` does with `TimeoutError`.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from cardd.cards.types import CardSerial
+from cardd.errors import CarddError
+
+
+class _Use:
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.task = task
+        self.cancelling = task.cancelling()
+        self.error: CarddError | None = None
+
+    def interrupt(self, error: CarddError) -> None:
+        if self.error is None:
+            self.error = error
+            self.task.cancel()
+
+
+class CardUses:
+    """The uses of every card now."""
+
+    def __init__(self) -> None:
+        self._uses: dict[CardSerial, set[_Use]] = {}
+        self._departures: Counter[CardSerial] = Counter()
+
+    @contextmanager
+    def using(self, serial: CardSerial) -> Iterator[None]:
+        """Work on a card; raises the error given to `interrupt` when the card goes away meanwhile."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a card is used from a task")
+        use = _Use(task)
+        uses = self._uses.setdefault(serial, set())
+        uses.add(use)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if use.error is not None and task.uncancel() <= use.cancelling:
+                raise use.error from None
+            raise
+        finally:
+            uses.discard(use)
+            if not uses and self._uses.get(serial) is uses:
+                del self._uses[serial]
+
+    def departures(self, serial: CardSerial) -> int:
+        """Return how often the card went away: a change tells that it is not the same presence any more."""
+        return self._departures[serial]
+
+    def interrupt(self, serial: CardSerial, error: CarddError) -> None:
+        """Cut short every use of a card, now."""
+        self._departures[serial] += 1
+        for use in tuple(self._uses.get(serial, ())):
+            use.interrupt(error)

@@ -1,0 +1,1 @@
+"""The orders room: habilitations, orders and certificates."""

@@ -1,0 +1,152 @@
+"""What lists are narrowed by, and who sees which part of them, as conditions of SQL."""
+
+import unicodedata
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Meta
+
+from cardd.orders.types import CertificateState, Offer, OrderState, StructureId
+from cardd.store.tables import certificates, orders
+from cardd.vocabulary import Usage
+
+Search = Annotated[str, Meta(max_length=200)]
+Identifier = Annotated[str, Meta(max_length=64)]
+
+#: The kinds of certificate that lists show; those of CAs and responders are published, not managed.
+MANAGED_KINDS = ("order", "card")
+
+
+class OrderFilters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a list of orders is narrowed by; `q` is looked for in names, contacts and identifiers."""
+
+    offer: Offer | None = None
+    usage: Usage | None = None
+    structure: Identifier | None = None
+    state: OrderState | None = None
+    q: Search | None = None
+
+
+class CertificateFilters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a list of certificates is narrowed by."""
+
+    state: CertificateState | None = None
+    q: Search | None = None
+    expires_before: Annotated[datetime, Meta(tz=True)] | None = None
+    offer: Offer | None = None
+    usage: Usage | None = None
+    structure: Identifier | None = None
+    card: Identifier | None = None
+
+
+class Grant(NamedTuple):
+    """What one habilitation covers of one offer."""
+
+    habilitation_id: str
+    structure_id: StructureId
+    offer: Offer
+    usages: tuple[Usage, ...]
+
+
+class Scope(NamedTuple):
+    """What a card may see and manage: what its habilitations cover, and its own certificates."""
+
+    card_serial: str
+    grants: tuple[Grant, ...]
+
+    def habilitation_for(self, structure_id: str, offer: str, usage: str) -> str | None:
+        """Return the habilitation that covers a structure, an offer and a usage, None where none does."""
+        for grant in self.grants:
+            if grant.structure_id == structure_id and grant.offer == offer and usage in grant.usages:
+                return grant.habilitation_id
+        return None
+
+
+def order_conditions(
+    filters: OrderFilters, scope: Scope | None, now: datetime
+) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions of a list of orders."""
+    found = _common(orders, filters.offer, filters.usage, filters.structure, filters.q)
+    if filters.state is not None:
+        found.append(_order_state(filters.state, now))
+    if scope is not None:
+        found.append(_covered(orders, scope.grants))
+    return found
+
+
+def certificate_conditions(
+    filters: CertificateFilters, scope: Scope | None, now: datetime, notice: timedelta
+) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions of a list of certificates; computed states become bounds on notAfter."""
+    table = certificates
+    found: list[sa.ColumnElement[bool]] = [table.c.kind.in_(MANAGED_KINDS)]
+    found += _common(table, filters.offer, filters.usage, filters.structure, filters.q)
+    if filters.state is not None:
+        found.append(_certificate_state(filters.state, now, notice))
+    if filters.expires_before is not None:
+        found.append(table.c.not_after < filters.expires_before)
+    if filters.card is not None:
+        found.append(table.c.card_serial == filters.card)
+    if scope is not None:
+        found.append(sa.or_(_covered(table, scope.grants), table.c.card_serial == scope.card_serial))
+    return found
+
+
+def search_text(parts: Sequence[str | None]) -> str:
+    """Return what `q` is looked for in: the parts, one a line, without regard to case."""
+    return "\n".join(_folded(part) for part in parts if part)
+
+
+def _common(
+    table: sa.Table, offer: Offer | None, usage: Usage | None, structure: str | None, q: str | None
+) -> list[sa.ColumnElement[bool]]:
+    equal: dict[str, Any] = {"offer": offer, "usage": usage, "structure_id": structure}
+    found = [table.c[name] == str(value) for name, value in equal.items() if value is not None]
+    for word in _folded(q).split() if q else ():
+        found.append(table.c.search.contains(word, autoescape=True))
+    return found
+
+
+def _order_state(state: OrderState, now: datetime) -> sa.ColumnElement[bool]:
+    waits = orders.c.state == OrderState.TO_RETRIEVE.value
+    match state:
+        case OrderState.TO_RETRIEVE:
+            return sa.and_(waits, orders.c.expires_at > now)
+        case OrderState.EXPIRED:
+            return sa.or_(orders.c.state == state.value, sa.and_(waits, orders.c.expires_at <= now))
+        case _:
+            return orders.c.state == state.value
+
+
+def _certificate_state(state: CertificateState, now: datetime, notice: timedelta) -> sa.ColumnElement[bool]:
+    revoked_at, not_after = certificates.c.revoked_at, certificates.c.not_after
+    match state:
+        case CertificateState.REVOKED:
+            return revoked_at.is_not(None)
+        case CertificateState.EXPIRED:
+            return sa.and_(revoked_at.is_(None), not_after < now)
+        case CertificateState.RENEWABLE:
+            return sa.and_(revoked_at.is_(None), not_after >= now, not_after <= now + notice)
+        case CertificateState.ACTIVE:
+            return sa.and_(revoked_at.is_(None), not_after > now + notice)
+
+
+def _covered(table: sa.Table, grants: Sequence[Grant]) -> sa.ColumnElement[bool]:
+    return sa.or_(
+        sa.false(),
+        *(
+            sa.and_(
+                table.c.structure_id == grant.structure_id,
+                table.c.offer == grant.offer.value,
+                table.c.usage.in_([usage.value for usage in grant.usages]),
+            )
+            for grant in grants
+        ),
+    )
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFC", text.replace("\x00", "")).casefold()

@@ -1,0 +1,43 @@
+"""Certificates written on the token beside their keys, so that applications find both in one place."""
+
+import sqlalchemy as sa
+import structlog
+
+from cardd.custody.errors import TokenFaultError, token_errors_translated
+from cardd.orders.parts import OrderParts
+from cardd.store.tables import certificates
+from cardd_pkcs11.types import KeyId, TokenSerial
+
+_log = structlog.get_logger(__name__)
+
+
+async def write_on_token(parts: OrderParts, serial: str) -> bool:
+    """Write a committed certificate on its token and note it; tell whether it is there.
+
+    A token that fails now is tried again by `finish_token_writes`; writing twice changes nothing.
+    """
+    table = certificates
+    columns = (table.c.on_token, table.c.token_serial, table.c.key_id, table.c.common_name, table.c.der)
+    async with parts.store.read() as connection:
+        row = (await connection.execute(sa.select(*columns).where(table.c.serial == serial))).one()
+    if row.on_token:
+        return True
+    token, key_id = TokenSerial(row.token_serial), KeyId(bytes.fromhex(row.key_id))
+    try:
+        with token_errors_translated():
+            await parts.pool.store_certificate(token, key_id, row.common_name, row.der)
+    except TokenFaultError as error:
+        _log.warning("orders.certificate_not_on_token_yet", serial=serial, why=error.code)
+        return False
+    async with parts.store.transaction() as tx:
+        await tx.execute(sa.update(table).where(table.c.serial == serial).values(on_token=True))
+    return True
+
+
+async def finish_token_writes(parts: OrderParts) -> int:
+    """Write what an interrupted or failed retrieval left unwritten; return how many were written."""
+    table = certificates
+    missing = sa.select(table.c.serial).where(table.c.kind == "order", table.c.on_token.is_(False))
+    async with parts.store.read() as connection:
+        serials = (await connection.execute(missing.order_by(table.c.issued_at))).scalars().all()
+    return sum([await write_on_token(parts, serial) for serial in serials])

@@ -1,0 +1,56 @@
+"""A technical phase over a real store; its PKI is made once a run, its tokens are in memory."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from cardd.clock import ManualClock
+from cardd.igc.lint import Linter
+from cardd.igc.names import CaName
+from cardd.igc.policy import CaKeyAlgorithm
+from cardd.store.migrate import upgrade
+from tests.support.igc import PREPARED, TestPki, build_pki, ec_signer, policy_for_tests
+from tests.support.orders import World, open_world
+
+
+@pytest.fixture(scope="session")
+def pki() -> Iterator[TestPki]:
+    linter = Linter()
+    policy = policy_for_tests(ca_algorithm=CaKeyAlgorithm.EC_P256)
+    yield build_pki(policy, linter, {name: ec_signer() for name in CaName})
+    asyncio.run(linter.close())
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database whose tables are made, to be copied."""
+    path = tmp_path_factory.mktemp("database") / "cardd.sqlite3"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(PREPARED + timedelta(hours=1))
+
+
+@pytest.fixture
+async def bare_world(
+    tmp_path: Path, clock: ManualClock, pki: TestPki, empty_database: Path
+) -> AsyncIterator[World]:
+    """A world in which no habilitation was submitted."""
+    shutil.copy(empty_database, tmp_path)
+    world = await open_world(tmp_path, clock, pki)
+    yield world
+    await world.store.close()
+
+
+@pytest.fixture
+async def world(bare_world: World) -> World:
+    """A world whose card is authorised for all offers of one structure."""
+    await bare_world.authorise()
+    return bare_world
