@@ -1,0 +1,77 @@
+# make         installs what is missing, into .venv
+# make run     the same, then runs the daemon; its state is in .state (CARDD_STATE_DIR overrides)
+# make test    unit, integration and end-to-end tests, without the slow proofs
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := install
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP_COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --build-deps-for editable \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+export CARDD_STATE_DIR ?= $(CURDIR)/.state
+
+.PHONY: install run test test-slow test-all lint format bench docs lock clean system-packages dev
+
+install: $(INSTALLED)
+dev: $(INSTALLED_DEV)
+
+system-packages:
+	@scripts/system-packages.sh
+
+$(BIN)/python: | system-packages
+	@echo "Making the virtual environment in $(VENV)" >&2
+	@python=$$(scripts/python.sh) && "$$python" -m venv $(VENV)
+
+$(INSTALLED): requirements.lock pyproject.toml | system-packages $(BIN)/python
+	@echo "Installing the packages of requirements.lock into $(VENV)" >&2
+	@$(PIP_INSTALL) --require-hashes --requirement requirements.lock
+	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(INSTALLED_DEV): requirements-dev.lock $(INSTALLED)
+	@echo "Installing the tools of requirements-dev.lock into $(VENV)" >&2
+	@$(PIP_INSTALL) --require-hashes --requirement requirements-dev.lock
+	@touch $@
+
+run: install
+	@exec $(BIN)/cardd run
+
+test: dev
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: dev
+	$(BIN)/python -m pytest -m slow
+
+test-all: dev
+	$(BIN)/python -m pytest
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/configuration_reference.py --check
+	$(BIN)/python scripts/check_readme.py
+
+format: dev
+	$(BIN)/ruff check --fix-only --exit-zero .
+	$(BIN)/ruff format .
+
+bench: dev
+	$(BIN)/python bench/floors.py
+
+docs: dev
+	$(BIN)/python scripts/configuration_reference.py
+
+lock: dev
+	$(PIP_COMPILE) --output-file requirements.lock pyproject.toml
+	$(PIP_COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

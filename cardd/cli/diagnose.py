@@ -1,0 +1,107 @@
+"""`cardd diagnose`: all that a maintainer needs to know, with or without a running daemon, and no secret."""
+
+import platform
+import ssl
+import stat
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from cardd.cli.failures import failure_lines
+from cardd.cli.options import Command, Options, pass_options
+from cardd.cli.output import cell, print_json
+from cardd.cli.status import health_facts, read_health
+from cardd.errors import CarddError
+from cardd.settings import Settings
+
+_PACKAGES = (
+    "cardd",
+    "aiohttp",
+    "cryptography",
+    "msgspec",
+    "python-pkcs11",
+    "pkilint",
+    "sqlalchemy",
+    "uvloop",
+)
+_PATHS = (
+    "/usr/lib/softhsm/libsofthsm2.so",
+    "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
+    "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
+    "/run/pcscd/pcscd.comm",
+)
+_STATE_ENTRIES = (".", "address", "token", "cardd.sqlite3", "softhsm", "pins", "run", "run/cardd.sock")
+
+
+@click.command("diagnose", cls=Command)
+@pass_options
+def command(options: Options) -> None:
+    """Print versions, paths, settings and the daemon's state; works without a daemon."""
+    report = {
+        "versions": _versions(),
+        "paths": {path: Path(path).exists() for path in _PATHS},
+        "settings": _attempt(lambda: _settings(options.settings())),
+        "state": _attempt(lambda: _state(options.settings().state)),
+        "daemon": _attempt(lambda: _daemon(options)),
+    }
+    if options.json:
+        print_json(report)
+        return
+    for section, facts in report.items():
+        click.echo(f"{section}:")
+        for name, value in facts.items():
+            click.echo(f"  {name}: {cell(value)}")
+
+
+def _attempt(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return part()
+    except CarddError as error:
+        return {"error": failure_lines(error)[0]}
+
+
+def _versions() -> dict[str, Any]:
+    return {
+        "system": platform.platform(),
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "openssl": ssl.OPENSSL_VERSION,
+        **{name: _version_of(name) for name in _PACKAGES},
+    }
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _settings(settings: Settings) -> dict[str, Any]:
+    values: dict[str, Any] = msgspec.to_builtins(settings)
+    return values
+
+
+def _state(state: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in _STATE_ENTRIES:
+        try:
+            entry = (state / name).stat()
+        except OSError as error:
+            found[str(state / name)] = error.strerror
+        else:
+            found[str(state / name)] = f"{stat.filemode(entry.st_mode)} uid {entry.st_uid}"
+    return found
+
+
+def _daemon(options: Options) -> dict[str, Any]:
+    client = options.client()
+    return {
+        **health_facts(client, read_health(client)),
+        "readers": client.get("/readers").json(),
+        "tokens": client.get("/tokens").json(),
+    }

@@ -1,0 +1,31 @@
+"""`cardd run`: the daemon in the foreground."""
+
+import click
+
+from cardd.cli.options import Command, Options, pass_options
+from cardd.cli.output import print_json
+from cardd.cli.startup import run_on_loop, shown_progress
+
+
+@click.command("run", cls=Command)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Loopback port of the web service; 0: any free one."
+)
+@pass_options
+def command(options: Options, *, port: int | None) -> None:
+    """Run the daemon until it is interrupted; prints one line with its address when it is ready.
+
+    Where there is no state yet, it is prepared first. Logs go to standard error.
+    """
+
+    from cardd import daemon  # noqa: PLC0415  all of the daemon; --help does without
+
+    def ready(address: str) -> None:
+        if options.json:
+            print_json({"address": address})
+        else:
+            click.echo(address)
+
+    settings = options.settings(http_port=port)
+    with shown_progress() as progress:
+        run_on_loop(daemon.run(settings, progress, ready))

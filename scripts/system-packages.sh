@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Installs the Debian or Ubuntu packages that cardd needs and that are missing; does nothing when all are there.
+set -euo pipefail
+
+# The system's own Python where it is new enough (Debian 12: 3.11, Ubuntu 24.04: 3.12), otherwise python3.11.
+python=$(/usr/bin/python3 -c 'import sys; v = sys.version_info; print(f"python3.{v[1]}" if v >= (3, 11) else "")' \
+    2>/dev/null) || python=
+python=${python:-python3.11}
+
+missing=()
+why=()
+# need PACKAGE WHY CHECK…: notes the package as missing unless the check succeeds.
+need() {
+    "${@:3}" >/dev/null 2>&1 || { missing+=("$1") && why+=("$2"); }
+}
+one_of() { for path in "$@"; do [ ! -e "$path" ] || return 0; done; return 1; }
+
+need "$python" "the interpreter" test -x "/usr/bin/$python"
+need "$python-venv" "the virtual environment" "/usr/bin/$python" -c 'import ensurepip, venv'
+need "$python-dev" "Python packages that compile" test -e "/usr/include/$python/Python.h"
+need gcc "Python packages that compile" command -v gcc
+need swig "card readers (PC/SC) from Python" command -v swig
+need libpcsclite-dev "card readers (PC/SC) from Python" test -e /usr/include/PCSC/winscard.h
+need pcscd "card readers (PC/SC)" test -x /usr/sbin/pcscd
+need softhsm2 "software tokens that hold the keys" command -v softhsm2-util
+need opensc "pkcs11-tool: the keys from other programs" command -v pkcs11-tool
+need libengine-pkcs11-openssl "the keys from OpenSSL" one_of /usr/lib/*/engines-3/pkcs11.so
+need openssl "the examples and the tests" command -v openssl
+need curl "the examples" command -v curl
+need jq "the examples" command -v jq
+need ca-certificates "the installation of Python packages" test -e /etc/ssl/certs/ca-certificates.crt
+
+[ "${#missing[@]}" -gt 0 ] || exit 0
+echo "These system packages are missing and will be installed with apt-get:" >&2
+for i in "${!missing[@]}"; do printf '  %-26s %s\n' "${missing[$i]}" "${why[$i]}" >&2; done
+
+if ! command -v apt-get >/dev/null; then
+    echo "error: there is no apt-get — install what the list names in this system's way, then run make again" >&2
+    exit 1
+fi
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null; then
+        echo "error: neither root nor sudo — ask an administrator for: apt-get install ${missing[*]}" >&2
+        exit 1
+    fi
+    as_root=(sudo)
+    echo "sudo may ask for your password." >&2
+fi
+"${as_root[@]}" apt-get update -q >&2
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >&2
