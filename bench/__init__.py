@@ -1,0 +1,1 @@
+"""Benchmarks: each case beside its floor, in one run."""

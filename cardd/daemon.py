@@ -1,0 +1,211 @@
+"""The composition root: settings become parts, parts are started, served, and stopped in reverse.
+
+This is the only module that imports the web service.
+"""
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+import structlog
+
+from cardd.clock import SystemClock
+from cardd.errors import ConflictError
+from cardd.events import EventBus
+from cardd.logs import configure_logs
+from cardd.parts import Ground, Parts, assembled, duties, start
+from cardd.progress import Progress
+from cardd.settings import Settings
+from cardd.store import Store, tables
+from cardd.text import Text
+from cardd.upkeep import Upkeep
+from cardd_pkcs11.hardening import forbid_core_dumps
+from cardd_webservice.application import create_application
+from cardd_webservice.errors import PortTakenError
+from cardd_webservice.guard.tokens import ensure_owner_token
+from cardd_webservice.server import Reservation, reserve_port, serving
+from cardd_webservice.services import HealthPart, Services, TokenView
+
+_log = structlog.get_logger(__name__)
+
+#: The port that `http_port = 0` found at the first start, kept so that addresses in certificates stay good.
+_PORT_FACT = "http_port"
+
+
+class StateInUseError(ConflictError):
+    """Another daemon works on this state."""
+
+    code = "state_in_use"
+    title = Text("This state is in use", "Cet état est en cours d’utilisation")
+    default_advice = Text(
+        "Stop the other daemon, or choose another state directory.",
+        "Arrêtez l’autre démon, ou choisissez un autre répertoire d’état.",
+    )
+
+
+async def prepare(settings: Settings, progress: Progress) -> None:
+    """Make a state that `run` starts from: PKI, structure, authorised test card. What is there is kept.
+
+    Raises `CarddError`.
+    """
+    configure_logs(settings.log)
+    async with _ready_parts(settings, progress) as (_, reservation):
+        reservation.close()
+
+
+async def run(settings: Settings, progress: Progress, ready: Callable[[str], None]) -> None:
+    """Run the daemon until SIGINT or SIGTERM; `ready` is given the address once it answers.
+
+    Raises `CarddError` when it cannot start.
+    """
+    configure_logs(settings.log)
+    stopping = _stop_signals()
+    async with _ready_parts(settings, progress) as (parts, reservation):
+        upkeep = Upkeep(parts.clock, duties(parts))
+        application = create_application(_services(parts, upkeep))
+        async with serving(application, reservation, settings.runtime) as address:
+            await asyncio.to_thread(_write_atomically, settings.state / "address", address + "\n")
+            ready(address)
+            _log.info("ready", address=address, state=str(settings.state))
+            await _until(stopping, upkeep)
+            _log.info("stopping")
+        await parts.sessions.stop()
+
+
+@asynccontextmanager
+async def _ready_parts(settings: Settings, progress: Progress) -> AsyncIterator[tuple[Parts, Reservation]]:
+    """Open the state, hold the port, and start every part."""
+    forbid_core_dumps()
+    settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    settings.state.chmod(0o700)
+    with _locked(settings.state):
+        clock, bus = SystemClock(timedelta(days=settings.clock_offset_days)), EventBus()
+        store = await Store.open(settings.state, clock, bus)
+        try:
+            reservation = await _reserved_port(settings, store)
+            try:
+                async with assembled(Ground(settings, clock, store, bus), reservation.address) as parts:
+                    await start(parts, progress)
+                    yield parts, reservation
+            finally:
+                reservation.close()
+        finally:
+            await store.close()
+
+
+@contextmanager
+def _locked(state: Path) -> Iterator[None]:
+    """Hold the state for this process; the lock goes with the process, however it ends."""
+    with (state / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StateInUseError(
+                Text(f"A daemon already works on {state}.", f"Un démon travaille déjà sur {state}.")
+            ) from None
+        yield
+
+
+async def _reserved_port(settings: Settings, store: Store) -> Reservation:
+    """Hold the port of the settings; where any free one will do, the one of the last start if it still is."""
+    table = tables.instance
+    async with store.read() as connection:
+        known = (
+            await connection.execute(sa.select(table.c.value).where(table.c.name == _PORT_FACT))
+        ).scalar()
+    if settings.http_port != 0:
+        return reserve_port(settings)
+    if known is not None:
+        try:
+            return reserve_port(settings, port=known)
+        except PortTakenError:
+            _log.warning("the port of the last start is taken; certificates will name another", port=known)
+    reservation = reserve_port(settings)
+    async with store.transaction() as tx:
+        await tx.execute(sa.delete(table).where(table.c.name == _PORT_FACT))
+        await tx.execute(sa.insert(table).values(name=_PORT_FACT, value=reservation.port))
+    return reservation
+
+
+def _services(parts: Parts, upkeep: Upkeep) -> Services:
+    async def tokens() -> list[TokenView]:
+        module_path = str(parts.pool.profile.locate())
+        return [
+            TokenView(
+                label=record.label,
+                serial=record.serial,
+                module=record.module,
+                level=record.level,
+                purpose=record.purpose,
+                structure=record.structure_id,
+                module_path=module_path,
+                pin_file=str(parts.vault.pin_file(record.serial)),
+            )
+            for record in await parts.keeper.list()
+        ]
+
+    async def health() -> list[HealthPart]:
+        counters = parts.pool.counters
+        hosts = HealthPart(
+            name="token_hosts",
+            ok=counters.running > 0,
+            detail=Text(
+                f"{counters.running} of {counters.hosts} run, {counters.restarts} restarts",
+                f"{counters.running} sur {counters.hosts} actifs, {counters.restarts} redémarrages",
+            ),
+        )
+        failing = ", ".join(f"{name} ({code})" for name, code in sorted(upkeep.failing.items()))
+        kept_up = HealthPart(
+            name="upkeep", ok=not failing, detail=Text(failing, failing) if failing else None
+        )
+        return [hosts, kept_up]
+
+    return Services(
+        settings=parts.settings,
+        clock=parts.clock,
+        store=parts.store,
+        bus=parts.bus,
+        token=ensure_owner_token(parts.settings.state),
+        presence=parts.presence,
+        cards=parts.cards,
+        sessions=parts.sessions,
+        habilitations=parts.habilitations,
+        orders=parts.orders,
+        certificates=parts.certificates,
+        pki=parts.pki,
+        tokens=tokens,
+        health=health,
+    )
+
+
+def _stop_signals() -> asyncio.Event:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    return stopping
+
+
+async def _until(stopping: asyncio.Event, upkeep: Upkeep) -> None:
+    """Keep everything up until it is time to stop."""
+    keeping = asyncio.create_task(upkeep.run())
+    try:
+        await stopping.wait()
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{path.name}.new")
+    with unfinished.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)

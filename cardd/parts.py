@@ -1,0 +1,226 @@
+"""The daemon's parts, made in the order they need one another and closed in reverse."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from cardd.cards.personalisation import Personaliser
+from cardd.cards.presence import Presence
+from cardd.cards.sessions import CardSessions, SessionParts
+from cardd.cards.testcards import CardParts, TestCards
+from cardd.clock import Clock
+from cardd.custody.errors import token_errors_translated
+from cardd.custody.keys import KeyMaker
+from cardd.custody.pins import PinVault
+from cardd.custody.registry import KeyIntents
+from cardd.custody.tokens import TokenKeeper
+from cardd.demo import ensure_demonstration
+from cardd.events import EventBus
+from cardd.igc.lint import Linter
+from cardd.igc.names import CaName
+from cardd.igc.pki import Pki, PkiParts
+from cardd.igc.policy import CaKeyAlgorithm, PkiPolicy
+from cardd.orders.certificates import Certificates
+from cardd.orders.habilitations import Habilitations
+from cardd.orders.notices import Notices
+from cardd.orders.orders import Orders
+from cardd.orders.parts import OrderParts
+from cardd.progress import Progress, ProgressStep
+from cardd.settings import PublicationSettings, Settings
+from cardd.store import Store
+from cardd.text import Text
+from cardd.upkeep import Duty
+from cardd_pkcs11.pool import TokenHostPool
+from cardd_pkcs11.profiles import load_profile
+from cardd_pkcs11.softhsm import write_softhsm_config
+
+_MOST_HOSTS_BY_DEFAULT = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Everything that runs, whatever serves it."""
+
+    settings: Settings
+    clock: Clock
+    bus: EventBus
+    store: Store
+    pool: TokenHostPool
+    keeper: TokenKeeper
+    vault: PinVault
+    intents: KeyIntents
+    pki: Pki
+    presence: Presence
+    cards: TestCards
+    sessions: CardSessions
+    habilitations: Habilitations
+    orders: Orders
+    certificates: Certificates
+    notices: Notices
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What every part stands on."""
+
+    settings: Settings
+    clock: Clock
+    store: Store
+    bus: EventBus
+
+
+@asynccontextmanager
+async def assembled(ground: Ground, address: str) -> AsyncIterator[Parts]:
+    """Make every part; `address` is where the web service will answer. See `start`."""
+    settings = ground.settings
+    profile = load_profile(settings.tokens.module)
+    environment = {"SOFTHSM2_CONF": str(await asyncio.to_thread(write_softhsm_config, settings.state))}
+    hosts = settings.tokens.processes or min(os.cpu_count() or 1, _MOST_HOSTS_BY_DEFAULT)
+    pool, linter = TokenHostPool(profile, hosts, environment), Linter()
+    try:
+        yield _connected(ground, pool, linter, pki_policy(settings, address))
+    finally:
+        await linter.close()
+        await pool.close()
+
+
+def _connected(ground: Ground, pool: TokenHostPool, linter: Linter, policy: PkiPolicy) -> Parts:
+    settings, clock, store = ground.settings, ground.clock, ground.store
+    vault = PinVault(settings.state / "pins")
+    keeper, intents = TokenKeeper(store, pool, vault), KeyIntents(store, pool)
+    maker = KeyMaker(pool, pool.profile.custody)
+    pki = Pki(
+        PkiParts(
+            store=store,
+            clock=clock,
+            policy=policy,
+            pool=pool,
+            keeper=keeper,
+            maker=maker,
+            intents=intents,
+            linter=linter,
+            base_every=timedelta(hours=settings.pki.crl_base_hours),
+        )
+    )
+    habilitations = Habilitations(store, clock)
+    sessions = CardSessions(
+        SessionParts(
+            store=store,
+            clock=clock,
+            settings=settings,
+            tokens=pool,
+            pki=pki,
+            habilitations=habilitations.of_card,
+        )
+    )
+    cards = TestCards(
+        CardParts(
+            store=store,
+            clock=clock,
+            settings=settings,
+            tokens=pool,
+            personaliser=Personaliser(pool, vault, maker, pki),
+            pki=pki,
+            habilitations=habilitations,
+            sessions=sessions,
+        )
+    )
+    order_parts = OrderParts(
+        store=store,
+        clock=clock,
+        settings=settings,
+        pki=pki,
+        pool=pool,
+        keeper=keeper,
+        maker=maker,
+        intents=intents,
+        vault=vault,
+        module_path=None,
+    )
+    return Parts(
+        settings=settings,
+        clock=clock,
+        bus=ground.bus,
+        store=store,
+        pool=pool,
+        keeper=keeper,
+        vault=vault,
+        intents=intents,
+        pki=pki,
+        presence=Presence(store),
+        cards=cards,
+        sessions=sessions,
+        habilitations=habilitations,
+        orders=Orders(order_parts),
+        certificates=Certificates(order_parts),
+        notices=Notices(store, clock, settings),
+    )
+
+
+async def start(parts: Parts, progress: Progress) -> None:
+    """Bring the parts from whatever state the last run left to readiness, telling how far it is.
+
+    Raises `CarddError`; what was reached is kept, and the next start goes on from there.
+    """
+    keys = len(CaName)
+    total = keys + 3
+    progress(ProgressStep(0, total, Text("Opening the tokens", "Ouverture des jetons")))
+    with token_errors_translated():
+        await parts.pool.start()
+    await parts.keeper.reopen()
+    await parts.intents.recover()
+    making = Text("Making the keys of the test PKI", "Création des clés de l’IGC de test")
+    progress(ProgressStep(1, total, making))
+    await parts.pki.start(lambda made, _: progress(ProgressStep(1 + made, total, making)))
+    preparing = Text("Preparing the demonstration", "Préparation de la démonstration")
+    progress(ProgressStep(1 + keys, total, preparing))
+    await parts.cards.recover()
+    await parts.orders.recover()
+    await parts.certificates.finish_token_writes()
+    await ensure_demonstration(parts.store, parts.habilitations, parts.cards)
+    progress(ProgressStep(total, total, Text("Ready", "Prêt")))
+
+
+def duties(parts: Parts) -> tuple[Duty, ...]:
+    """Return what has to be done in time while the daemon runs."""
+    minute, hour = timedelta(minutes=1), timedelta(hours=1)
+    return (
+        Duty("revocation lists", minute, parts.pki.lists.refresh),
+        Duty("OCSP responders", hour, parts.pki.renew_responders),
+        Duty("terms of cards", minute, parts.cards.oppose_due),
+        Duty("card sessions", minute, parts.sessions.expire_due),
+        Duty("terms of orders", minute, parts.orders.expire_due),
+        Duty("certificates to write on tokens", minute, parts.certificates.finish_token_writes),
+        Duty("notices due", hour, parts.notices.queue_due),
+        Duty("notices to send", minute, parts.notices.send_pending),
+    )
+
+
+def pki_policy(settings: Settings, address: str) -> PkiPolicy:
+    """Return the PKI's policy: the settings, with the daemon's own address where no other is set."""
+    pki = settings.pki
+    crl, delta = timedelta(hours=pki.crl_validity_hours), timedelta(hours=pki.delta_validity_hours)
+    return PkiPolicy(
+        base_urls=_base_urls(settings.publication, address),
+        organisation=pki.organisation,
+        organisational_units=(pki.organisation_unit, pki.pki_unit),
+        policy_oid=pki.policy_oid,
+        ca_algorithm=CaKeyAlgorithm(pki.ca_algorithm),
+        validity_years=pki.validity_years,
+        crl_validity=crl,
+        crl_refresh_before=crl / 2,
+        delta_validity=delta,
+        delta_refresh_before=delta / 2,
+        ocsp_validity=timedelta(minutes=pki.ocsp_validity_minutes),
+    )
+
+
+def _base_urls(publication: PublicationSettings, address: str) -> tuple[str, ...]:
+    first = publication.url.rstrip("/") or address
+    second = publication.mirror_url.rstrip("/") or (
+        "" if publication.url else address.replace("127.0.0.1", "localhost")
+    )
+    return (first, second) if second else (first,)

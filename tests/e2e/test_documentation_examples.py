@@ -1,0 +1,89 @@
+"""The README's examples, followed literally with bash against a daemon started as the README says."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.running import RunningDaemon
+
+TOP = Path(__file__).resolve().parents[2]
+
+_SECTION = r"^## {title}\n(?P<body>.*?)(?=^## |\Z)"
+_BLOCK = re.compile(r"^```bash\n(?P<script>.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def _script(page: Path, title: str | None = None) -> str:
+    """Return what the bash blocks of a page, or of one section of it, say one after the other."""
+    text = page.read_text(encoding="utf-8")
+    if title is not None:
+        section = re.search(_SECTION.format(title=re.escape(title)), text, re.MULTILINE | re.DOTALL)
+        assert section, f"{page.name} has no section “{title}”"
+        text = section["body"]
+    return "".join(block["script"] for block in _BLOCK.finditer(text))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A directory that looks like the project's after `make`: `.venv/bin` holds the commands."""
+    commands = tmp_path / ".venv" / "bin"
+    commands.mkdir(parents=True)
+    launcher = commands / "cardd"
+    launcher.write_text(
+        f'#!/bin/sh\nPYTHONPATH={TOP}:{TOP}/pkcs11:{TOP}/webservice exec {sys.executable} -m cardd.cli "$@"\n'
+    )
+    launcher.chmod(0o755)
+    return tmp_path
+
+
+def _follow(script: str, daemon: RunningDaemon, tree: Path) -> str:
+    """Run a script as a newcomer pastes it, and return all that it printed."""
+    bash = shutil.which("bash")
+    assert bash
+    path = f"{tree}/.venv/bin:{os.environ['PATH']}"
+    done = subprocess.run(
+        [bash, "-u", "-o", "pipefail"],
+        input=script,
+        cwd=tree,
+        env={**daemon.environment, "PATH": path, "TMPDIR": str(tree)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return done.stdout
+
+
+def test_the_first_order_is_followed_literally(daemon: RunningDaemon, tree: Path) -> None:
+    printed = _follow(_script(TOP / "README.md", "A first order"), daemon, tree)
+    before, revoked, after = printed.partition("certificate revoked")
+    assert "me.pem: OK" in before, printed
+    assert "me.pem: good" in before, printed
+    assert revoked, printed
+    assert "me.pem: revoked" in after, printed
+    assert printed.count("Response verify OK") == 2, printed
+    assert "error:" not in before, printed
+
+
+def test_the_same_with_curl_is_followed_literally(daemon: RunningDaemon, tree: Path) -> None:
+    printed = _follow(_script(TOP / "README.md", "The same with curl"), daemon, tree)
+    assert '"state": "retrieved"' in printed, printed
+    assert '"pkcs11_uri": "pkcs11:' in printed, printed
+    assert '"state": "revoked"' in printed, printed
+    assert "urn:cardd:error" not in printed, printed
+
+
+def test_keys_are_used_from_openssl_as_described(daemon: RunningDaemon, tree: Path) -> None:
+    printed = _follow(
+        _script(TOP / "README.md", "A first order").partition("check()")[0]
+        + _script(TOP / "docs" / "keys-from-programs.md"),
+        daemon,
+        tree,
+    )
+    assert "Verified OK" in printed, printed
+    assert "token initialized" in printed, printed
