@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from cardd.readers.errors import PcscCode, PcscError
-from cardd.readers.pcsc import PNP_NOTIFICATION, Connection, Context, ReaderName, ReaderStatus, StateFlag
+from cardd.readers.names import Context, ReaderName
+from cardd.readers.pcsc import PNP_NOTIFICATION, Connection, ReaderStatus, StateFlag
 
 CPS3 = bytes.fromhex("3BAC00402A001225006480000310009000")
 CPS3_CONTACTLESS = bytes.fromhex("3B8F80010031B86404B0ECC1739401808290000E")

@@ -1,0 +1,32 @@
+"""The API: one file a subject, each a list of declared operations."""
+
+from typing import Any
+
+from cardd_webservice.api import (
+    audit,
+    cards,
+    certificates,
+    events,
+    habilitations,
+    health,
+    offers,
+    orders,
+    pki,
+    readers,
+    tokens,
+)
+from cardd_webservice.operations import Operation
+
+OPERATIONS: tuple[Operation[Any], ...] = (
+    *readers.OPERATIONS,
+    *cards.OPERATIONS,
+    *habilitations.OPERATIONS,
+    *offers.OPERATIONS,
+    *orders.OPERATIONS,
+    *certificates.OPERATIONS,
+    *pki.OPERATIONS,
+    *tokens.OPERATIONS,
+    *events.OPERATIONS,
+    *audit.OPERATIONS,
+    *health.OPERATIONS,
+)

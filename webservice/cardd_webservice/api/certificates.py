@@ -1,0 +1,155 @@
+"""Issued certificates: tracked, handed out, revoked, renewed."""
+
+import re
+from http import HTTPMethod, HTTPStatus
+from typing import Any
+
+from cardd.cards.errors import CardSessionEndedError, CardSessionRequiredError
+from cardd.custody.errors import WeakKeyError
+from cardd.custody.registry import KeyAlreadyHeldError
+from cardd.errors import NotFoundError
+from cardd.orders.errors import (
+    AlreadyRevokedError,
+    CertificateExpiredError,
+    NotActiveError,
+    NotAuthorisedError,
+    RevocationCodeIncorrectError,
+    RevocationCodeLockedError,
+    RevocationCodeRequiredError,
+)
+from cardd.orders.filters import CertificateFilters
+from cardd.orders.paging import DEFAULT_LIMIT, Page
+from cardd.orders.types import (
+    CertificateSummary,
+    CertificateView,
+    OrderView,
+    RenewalRequest,
+    RevocationRequest,
+)
+from cardd.text import Text
+from cardd_webservice.errors import NotAcceptableError
+from cardd_webservice.guard.policy import Access
+from cardd_webservice.negotiation import preferred
+from cardd_webservice.operations import JSON, Call, Nothing, Operation, Parameter, Reply
+from cardd_webservice.paging import Cursor, Limit, split_query
+from cardd_webservice.pem import pem_chain
+
+_TAG = "Technical phase"
+_HEXADECIMAL = re.compile(r"[0-9a-fA-F]{1,64}")
+_SERIAL = Parameter("serial", "The serial, hexadecimal in either case.", example="4f1c0b2d")
+
+DER = "application/pkix-cert"
+PEM_CHAIN = "application/pem-certificate-chain"
+_MEDIA_TYPES = (JSON, DER, PEM_CHAIN)
+
+
+class CertificateQuery(CertificateFilters, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which certificates are asked for."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor | None = None
+
+
+async def list_certificates(call: Call[CertificateQuery]) -> Reply:
+    """Answer a page of certificates, newest first."""
+    filters, page = split_query(call.given, CertificateFilters)
+    return Reply(await call.services.certificates.list(filters, page, call.session))
+
+
+async def get_certificate(call: Call[Nothing]) -> Reply:
+    """Answer one certificate: as JSON with its history, as DER, or as PEM with its chain (RFC 8555 §9.1)."""
+    media_type = preferred(call.request.headers.get("Accept", ""), _MEDIA_TYPES)
+    view = await call.services.certificates.get(_serial(call), call.session)
+    headers = {"Vary": "Accept"}
+    match media_type:
+        case "application/pkix-cert":
+            return Reply(body=view.certificate, media_type=DER, headers=headers)
+        case "application/pem-certificate-chain":
+            chain = pem_chain((view.certificate, *view.chain))
+            return Reply(body=chain, media_type=PEM_CHAIN, headers=headers)
+        case _:
+            return Reply(view, headers=headers)
+
+
+async def revoke(call: Call[RevocationRequest]) -> Reply:
+    """Revoke a certificate for ever; the lists are published at once."""
+    return Reply(await call.services.certificates.revoke(_serial(call), call.given, call.session))
+
+
+async def renew(call: Call[RenewalRequest]) -> Reply:
+    """Order the successor of a certificate."""
+    session = call.authorised_session()
+    view = await call.services.certificates.renew(_serial(call), call.given, session)
+    return Reply(view, status=HTTPStatus.CREATED)
+
+
+def _serial(call: Call[Any]) -> str:
+    given = call.path("serial")
+    if not _HEXADECIMAL.fullmatch(given):
+        raise NotFoundError.of(Text("certificate", "certificat"), given)
+    return given.lower()
+
+
+OPERATIONS: tuple[Operation[Any], ...] = (
+    Operation(
+        method=HTTPMethod.GET,
+        path="/certificates",
+        handler=list_certificates,
+        takes=CertificateQuery,
+        answers=Page[CertificateSummary],
+        summary="List certificates",
+        tag=_TAG,
+    ),
+    Operation(
+        method=HTTPMethod.GET,
+        path="/certificates/{serial}",
+        handler=get_certificate,
+        takes=Nothing,
+        answers=CertificateView,
+        summary="Show or download a certificate",
+        tag=_TAG,
+        parameters=(_SERIAL,),
+        errors=(NotFoundError, NotAcceptableError),
+        media_types=_MEDIA_TYPES,
+    ),
+    Operation(
+        method=HTTPMethod.POST,
+        path="/certificates/{serial}/revocation",
+        handler=revoke,
+        takes=RevocationRequest,
+        answers=CertificateView,
+        summary="Revoke a certificate",
+        tag=_TAG,
+        parameters=(_SERIAL,),
+        errors=(
+            NotFoundError,
+            NotAuthorisedError,
+            AlreadyRevokedError,
+            CertificateExpiredError,
+            RevocationCodeRequiredError,
+            RevocationCodeIncorrectError,
+            RevocationCodeLockedError,
+        ),
+    ),
+    Operation(
+        method=HTTPMethod.POST,
+        path="/certificates/{serial}/renewal",
+        handler=renew,
+        takes=RenewalRequest,
+        answers=OrderView,
+        summary="Renew a certificate",
+        tag=_TAG,
+        access=Access.CARD,
+        status=HTTPStatus.CREATED,
+        parameters=(_SERIAL,),
+        errors=(
+            NotFoundError,
+            CardSessionRequiredError,
+            CardSessionEndedError,
+            NotAuthorisedError,
+            NotActiveError,
+            KeyAlreadyHeldError,
+            WeakKeyError,
+        ),
+    ),
+)

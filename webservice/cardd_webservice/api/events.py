@@ -1,0 +1,116 @@
+"""Events as they happen, as server-sent events (HTML Living Standard §9.2), without gap or double."""
+
+import asyncio
+from http import HTTPMethod
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from cardd.errors import FieldProblem, InvalidFieldsError
+from cardd.events import Event, Subscription
+from cardd.store import Store
+from cardd.text import Text
+from cardd_webservice.errors import TooManyStreamsError
+from cardd_webservice.operations import Answer, Call, Nothing, Operation, Parameter
+from cardd_webservice.streams import STREAMS
+
+_LAST_EVENT_ID = "Last-Event-ID"
+_BATCH = 500
+_MOST_DIGITS = 18
+_NOT_A_NUMBER = Text("must be the number of an event", "doit être le numéro d’un événement")
+
+MEDIA_TYPE = "text/event-stream"
+
+
+async def follow(call: Call[Nothing]) -> Answer:
+    """Send the events after `Last-Event-ID`, or from now on, until the listener or the daemon goes."""
+    after = _last_event_id(call.request)
+    streams = call.request.app[STREAMS]
+    with streams.place(), call.services.bus.subscribe() as subscription:
+        position = after if after is not None else await call.services.store.last_event_number()
+        response = web.StreamResponse(headers={"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store"})
+        await response.prepare(call.request)
+        source = _Source(call.services.store, subscription, position)
+        try:
+            await streams.run(_pump(source, response, streams.policy.heartbeat_seconds))
+            await response.write_eof()
+        except ConnectionError:
+            return response
+    return response
+
+
+class _Source:
+    """The outbox first, then the bus; each event once, in the order of their numbers."""
+
+    def __init__(self, store: Store, subscription: Subscription, position: int) -> None:
+        self._store = store
+        self._subscription = subscription
+        self._position = position
+        self._behind = True
+
+    async def next(self) -> list[Event]:
+        """Wait for the next events."""
+        while True:
+            if self._behind or self._subscription.overflowed:
+                events = await self._missed()
+            else:
+                events = [await self._subscription.next()]
+            fresh = [event for event in events if event.id > self._position]
+            if fresh:
+                self._position = fresh[-1].id
+                return fresh
+
+    async def _missed(self) -> list[Event]:
+        """Read from the outbox; whatever the bus dropped before this read is in it."""
+        self._subscription.overflowed = False
+        events = await self._store.events_after(self._position, limit=_BATCH)
+        self._behind = len(events) == _BATCH
+        return events
+
+
+async def _pump(source: _Source, response: web.StreamResponse, heartbeat_seconds: float) -> None:
+    await response.write(b": connected\n\n")
+    waiting: asyncio.Task[list[Event]] | None = None
+    try:
+        while True:
+            waiting = waiting or asyncio.create_task(source.next())
+            done, _ = await asyncio.wait({waiting}, timeout=heartbeat_seconds)
+            if not done:
+                await response.write(b": heartbeat\n\n")
+                continue
+            events, waiting = waiting.result(), None
+            await response.write(b"".join(map(_encoded, events)))
+    finally:
+        if waiting is not None:
+            waiting.cancel()
+
+
+def _encoded(event: Event) -> bytes:
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.id, event.type.encode(), msgspec.json.encode(event))
+
+
+def _last_event_id(request: web.Request) -> int | None:
+    given = request.headers.get(_LAST_EVENT_ID)
+    if given is None or not given.strip():
+        return None
+    number = given.strip()
+    if not (number.isascii() and number.isdecimal() and len(number) <= _MOST_DIGITS):
+        raise InvalidFieldsError([FieldProblem(_LAST_EVENT_ID, _NOT_A_NUMBER)])
+    return int(number)
+
+
+OPERATIONS: tuple[Operation[Any], ...] = (
+    Operation(
+        method=HTTPMethod.GET,
+        path="/events",
+        handler=follow,
+        takes=Nothing,
+        answers=Event,
+        summary="Follow events",
+        tag="Service",
+        headers=(Parameter(_LAST_EVENT_ID, "Number of the last event received.", pattern="^[0-9]{1,18}$"),),
+        errors=(TooManyStreamsError,),
+        media_types=(MEDIA_TYPE,),
+    ),
+)

@@ -1,0 +1,116 @@
+"""Orders: filed, tracked, cancelled, retrieved."""
+
+from http import HTTPMethod, HTTPStatus
+from typing import Any
+
+from cardd.cards.errors import CardSessionEndedError, CardSessionRequiredError
+from cardd.custody.errors import WeakKeyError
+from cardd.custody.registry import KeyAlreadyHeldError
+from cardd.errors import NotFoundError
+from cardd.orders.errors import NotAuthorisedError, OrderEndedError
+from cardd.orders.filters import OrderFilters
+from cardd.orders.paging import DEFAULT_LIMIT, Page
+from cardd.orders.types import CertificateView, OrderRequest, OrderView, RetrievalRequest
+from cardd_webservice.guard.policy import Access
+from cardd_webservice.operations import Call, Nothing, Operation, Parameter, Reply
+from cardd_webservice.paging import Cursor, Limit, split_query
+
+_TAG = "Technical phase"
+_ID = Parameter("id", "The order.")
+
+
+class OrderQuery(OrderFilters, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which orders are asked for."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor | None = None
+
+
+async def create_order(call: Call[OrderRequest]) -> Reply:
+    """Order a certificate, with a key made on a token or a CSR."""
+    view = await call.services.orders.create(call.given, call.authorised_session())
+    return Reply(view, status=HTTPStatus.CREATED)
+
+
+async def list_orders(call: Call[OrderQuery]) -> Reply:
+    """Answer a page of orders, newest first."""
+    filters, page = split_query(call.given, OrderFilters)
+    return Reply(await call.services.orders.list(filters, page, call.session))
+
+
+async def get_order(call: Call[Nothing]) -> Reply:
+    """Answer one order with its history."""
+    return Reply(await call.services.orders.get(call.path("id"), call.session))
+
+
+async def cancel_order(call: Call[Nothing]) -> Reply:
+    """Cancel an order that waits to be retrieved; its key is destroyed."""
+    return Reply(await call.services.orders.cancel(call.path("id"), call.session))
+
+
+async def retrieve(call: Call[RetrievalRequest]) -> Reply:
+    """Retrieve an order: its certificate is issued and handed over."""
+    view = await call.services.orders.retrieve(call.path("id"), call.given, call.authorised_session())
+    return Reply(view, status=HTTPStatus.CREATED)
+
+
+_SESSION_ERRORS = (CardSessionRequiredError, CardSessionEndedError)
+
+OPERATIONS: tuple[Operation[Any], ...] = (
+    Operation(
+        method=HTTPMethod.POST,
+        path="/orders",
+        handler=create_order,
+        takes=OrderRequest,
+        answers=OrderView,
+        summary="Order a certificate",
+        tag=_TAG,
+        access=Access.CARD,
+        status=HTTPStatus.CREATED,
+        errors=(*_SESSION_ERRORS, NotAuthorisedError, KeyAlreadyHeldError, WeakKeyError),
+    ),
+    Operation(
+        method=HTTPMethod.GET,
+        path="/orders",
+        handler=list_orders,
+        takes=OrderQuery,
+        answers=Page[OrderView],
+        summary="List orders",
+        tag=_TAG,
+    ),
+    Operation(
+        method=HTTPMethod.GET,
+        path="/orders/{id}",
+        handler=get_order,
+        takes=Nothing,
+        answers=OrderView,
+        summary="Track an order",
+        tag=_TAG,
+        parameters=(_ID,),
+        errors=(NotFoundError,),
+    ),
+    Operation(
+        method=HTTPMethod.DELETE,
+        path="/orders/{id}",
+        handler=cancel_order,
+        takes=Nothing,
+        answers=OrderView,
+        summary="Cancel an order",
+        tag=_TAG,
+        parameters=(_ID,),
+        errors=(NotFoundError, NotAuthorisedError, OrderEndedError),
+    ),
+    Operation(
+        method=HTTPMethod.POST,
+        path="/orders/{id}/retrieval",
+        handler=retrieve,
+        takes=RetrievalRequest,
+        answers=CertificateView,
+        summary="Retrieve an order",
+        tag=_TAG,
+        access=Access.CARD,
+        status=HTTPStatus.CREATED,
+        parameters=(_ID,),
+        errors=(*_SESSION_ERRORS, NotFoundError, NotAuthorisedError, OrderEndedError),
+    ),
+)

@@ -1,0 +1,104 @@
+"""The application: middlewares, routes and what each of them asks of its callers."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import structlog
+from aiohttp import hdrs, web
+
+from cardd import __version__
+from cardd.errors import CarddError
+from cardd_webservice import documents, publication
+from cardd_webservice.api import OPERATIONS
+from cardd_webservice.dispatch import KEEPER, handler_of
+from cardd_webservice.guard.middleware import ACCESS, TOKEN, add_security_headers, guard_middleware
+from cardd_webservice.guard.policy import Access
+from cardd_webservice.guard.refusals import REFUSALS, Refusals
+from cardd_webservice.idempotency import IdempotencyKeeper
+from cardd_webservice.ihm import add_pages
+from cardd_webservice.metrics import METRICS, Metrics
+from cardd_webservice.openapi import openapi_document
+from cardd_webservice.operations import SERVICES
+from cardd_webservice.problems import problem_middleware
+from cardd_webservice.services import Services
+from cardd_webservice.streams import STREAMS, StreamPolicy, Streams
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_log = structlog.get_logger(__name__)
+
+
+def create_application(services: Services, *, streams: StreamPolicy | None = None) -> web.Application:
+    """Build the application over the daemon's rooms; it is served by `server.serving`."""
+    application = web.Application(
+        middlewares=(_measure_middleware, problem_middleware, guard_middleware), handler_args=_handler_args()
+    )
+    metrics = Metrics(services.metrics)
+    application[SERVICES] = services
+    application[TOKEN] = services.token
+    application[METRICS] = metrics
+    application[REFUSALS] = Refusals(services.store, services.clock, metrics)
+    application[STREAMS] = Streams(streams or StreamPolicy(), metrics)
+    application[KEEPER] = IdempotencyKeeper(
+        services.store, services.clock, services.token.derived_key("idempotency")
+    )
+    application[documents.OPENAPI] = documents.encoded(openapi_document(OPERATIONS, __version__))
+    application[ACCESS] = _add_routes(application)
+    application.on_response_prepare.append(add_security_headers)
+    application.on_shutdown.append(_end_streams)
+    application.cleanup_ctx.append(_keep_books)
+    return application
+
+
+def _handler_args() -> dict[str, object]:
+    """Return the limits of the HTTP parser; bodies are never decompressed (no gzip bombs)."""
+    return {
+        "max_line_size": 8190,
+        "max_field_size": 8190,
+        "max_headers": 64,
+        "auto_decompress": False,
+        "keepalive_timeout": 75.0,
+        "lingering_time": 2.0,
+    }
+
+
+def _add_routes(application: web.Application) -> dict[web.AbstractRoute, Access]:
+    """Add every route, and return what each asks of its callers."""
+    router = application.router
+    access: dict[web.AbstractRoute, Access] = {}
+    for operation in OPERATIONS:
+        handler = handler_of(operation)
+        access[router.add_route(operation.method, operation.full_path, handler)] = operation.access
+    for path, document in (
+        (documents.OPENAPI_PATH, documents.openapi),
+        (documents.METRICS_PATH, documents.metrics),
+    ):
+        access[router.add_route(hdrs.METH_GET, path, document)] = Access.TOKEN
+    access |= dict.fromkeys(publication.add_publication(router), Access.PUBLICATION)
+    access |= add_pages(router)
+    return access
+
+
+@web.middleware
+async def _measure_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Count every answer and its time, under its route's template."""
+    started = time.monotonic()
+    response = await handler(request)
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource is not None else "none"
+    request.app[METRICS].answered(request.method, route, response.status, time.monotonic() - started)
+    return response
+
+
+async def _end_streams(application: web.Application) -> None:
+    await application[STREAMS].close()
+
+
+async def _keep_books(application: web.Application) -> AsyncIterator[None]:
+    """Drop old answers at the start, and journal the last refusals at the end."""
+    try:
+        await application[KEEPER].forget_old()
+    except CarddError:
+        _log.warning("old_answers_not_dropped", exc_info=True)
+    yield
+    await application[REFUSALS].finish()

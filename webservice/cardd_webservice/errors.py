@@ -1,0 +1,141 @@
+"""What the web service itself refuses; refusals of the rooms come as their own errors."""
+
+from cardd.errors import CarddError, ConflictError, UnavailableError
+from cardd.text import Text
+
+
+class RefusedError(CarddError):
+    """A request that the guard turns away; `reason` is what the refusals are counted by."""
+
+    reason = "refused"
+
+
+class MisdirectedRequestError(RefusedError):
+    """The `Host` is not one of ours: DNS rebinding, or a proxy (RFC 9110 §15.5.20)."""
+
+    code = "misdirected_request"
+    reason = "host"
+    status = 421
+    title = Text("This address is not served here", "Cette adresse n’est pas servie ici")
+    default_advice = Text(
+        "Call the daemon as 127.0.0.1, localhost or [::1], with its port.",
+        "Appelez le démon par 127.0.0.1, localhost ou [::1], avec son port.",
+    )
+
+
+class ForeignOriginError(RefusedError):
+    """A page of another origin calls (RFC 6454; Fetch Metadata)."""
+
+    code = "origin_refused"
+    reason = "origin"
+    status = 403
+    title = Text("Pages of other origins may not call", "Les pages d’autres origines ne peuvent pas appeler")
+    default_advice = Text(
+        "Call from a program, or from the daemon's own pages.",
+        "Appelez depuis un programme, ou depuis les pages du démon.",
+    )
+
+
+class ForeignPeerError(RefusedError):
+    """Another user of the machine is at the other end of the Unix socket."""
+
+    code = "peer_refused"
+    reason = "peer"
+    status = 403
+    title = Text("This user may not call", "Cet utilisateur ne peut pas appeler")
+    default_advice = Text(
+        "Call as the user who runs the daemon.", "Appelez en tant que l’utilisateur qui a lancé le démon."
+    )
+
+
+class UnauthenticatedError(RefusedError):
+    """No bearer token, or a wrong one (RFC 6750 §3)."""
+
+    code = "unauthenticated"
+    reason = "token"
+    status = 401
+    title = Text("A token is required", "Un jeton d’accès est nécessaire")
+    default_advice = Text(
+        "Send `Authorization: Bearer` with the token kept in the file `token` of the state directory.",
+        "Envoyez `Authorization: Bearer` avec le jeton du fichier `token` du répertoire d’état.",
+    )
+
+
+class UnsupportedMediaTypeError(RefusedError):
+    """A body of another kind than the one taken here."""
+
+    code = "unsupported_media_type"
+    reason = "media_type"
+    status = 415
+    title = Text("This kind of body is not taken", "Ce type de contenu n’est pas accepté")
+
+
+class BodyTooLargeError(RefusedError):
+    """A body beyond the limit."""
+
+    code = "body_too_large"
+    reason = "body_size"
+    status = 413
+    title = Text("The body is too large", "Le contenu est trop volumineux")
+    default_advice = Text("Send a smaller request.", "Envoyez une demande plus petite.")
+
+
+class BodyTimeoutError(CarddError):
+    """The body did not arrive in time."""
+
+    code = "request_timeout"
+    status = 408
+    title = Text("The body did not arrive in time", "Le contenu n’est pas arrivé à temps")
+    default_advice = Text("Send the request again, whole.", "Renvoyez la demande, en entier.")
+
+
+class MalformedJsonError(CarddError):
+    """The body is not JSON (RFC 8259), or nested deeper than anything this API takes."""
+
+    code = "malformed_json"
+    status = 400
+    title = Text("The body is not valid JSON", "Le contenu n’est pas du JSON valide")
+    default_advice = Text(
+        "Send one JSON object, encoded in UTF-8.", "Envoyez un objet JSON, encodé en UTF-8."
+    )
+
+
+class NotAcceptableError(CarddError):
+    """None of the media types that the caller accepts exists; `available` lists what does."""
+
+    code = "not_acceptable"
+    status = 406
+    title = Text("No representation of that kind", "Aucune représentation de ce type")
+    default_advice = Text(
+        "Name one of the `available` media types in `Accept`.",
+        "Nommez dans `Accept` un des types listés par `available`.",
+    )
+
+
+class TooManyStreamsError(UnavailableError):
+    """As many event streams are open as the daemon allows."""
+
+    code = "too_many_streams"
+    title = Text("Too many event streams are open", "Trop de flux d’événements sont ouverts")
+    default_advice = Text(
+        "Close a stream that is no longer needed, then connect again.",
+        "Fermez un flux devenu inutile, puis reconnectez-vous.",
+    )
+
+
+class PortTakenError(ConflictError):
+    """Another program listens on the port; it is never spoken to."""
+
+    code = "port_taken"
+    title = Text("The port is taken", "Le port est occupé")
+
+
+class RuntimeDirectoryError(CarddError):
+    """The directory of the Unix socket is open to other users; the daemon does not start with it."""
+
+    code = "runtime_directory_unsafe"
+    title = Text("The runtime directory is not private", "Le répertoire d’exécution n’est pas privé")
+    default_advice = Text(
+        "Set CARDD_RUNTIME_DIR to a directory of your own, which nobody else writes to.",
+        "Donnez à CARDD_RUNTIME_DIR un répertoire à vous, où personne d’autre n’écrit.",
+    )

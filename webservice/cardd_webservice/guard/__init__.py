@@ -1,0 +1,1 @@
+"""Who may call, from where, with what: every request passes here first."""

@@ -1,0 +1,98 @@
+"""The owner's bearer token: 256 random bits in a file that only the owner reads."""
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import stat
+from pathlib import Path
+
+from cardd.errors import CarddError
+from cardd.text import Text
+
+TOKEN_FILE = "token"  # noqa: S105 (a file name)
+_TOKEN_BYTES = 32
+_FORM = re.compile(r"[A-Za-z0-9_-]{43}")
+
+
+class TokenFileError(CarddError):
+    """The token's file cannot be trusted; the daemon does not start with it."""
+
+    code = "token_file_unsafe"
+    title = Text("The token file cannot be trusted", "Le fichier du jeton n’est pas sûr")
+    default_advice = Text(
+        "Remove the file; the next start makes a new token, which callers must read again.",
+        "Supprimez le fichier ; le démarrage suivant crée un jeton, que les appelants devront relire.",
+    )
+
+
+class OwnerToken:
+    """The token's value, never shown; compared in constant time."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value.encode()
+
+    def __repr__(self) -> str:
+        return "OwnerToken(***)"
+
+    def matches(self, presented: str) -> bool:
+        """Tell whether `presented` is the token, in a time that does not depend on where it differs."""
+        return secrets.compare_digest(self._value, presented.encode("utf-8", "surrogateescape"))
+
+    def derived_key(self, purpose: str) -> bytes:
+        """Return 32 bytes that only a holder of the token can compute, different for each purpose."""
+        return hmac.digest(self._value, purpose.encode(), hashlib.sha256)
+
+
+def ensure_owner_token(state_directory: Path) -> OwnerToken:
+    """Read the token of a state, made first where there is none; raises `TokenFileError`.
+
+    The file appears whole or not at all, and two first starts at once agree on one token.
+    """
+    path = state_directory / TOKEN_FILE
+    if not path.exists():
+        _create(path, secrets.token_urlsafe(_TOKEN_BYTES))
+    return OwnerToken(_read(path))
+
+
+def _create(path: Path, value: str) -> None:
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{value}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return
+    finally:
+        draft.unlink()
+
+
+def _read(path: Path) -> str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except OSError as error:
+        raise TokenFileError(
+            Text(f"{path} cannot be read: {error.strerror}.", f"{path} est illisible : {error.strerror}.")
+        ) from None
+    with os.fdopen(descriptor) as file:
+        status = os.fstat(file.fileno())
+        value = file.read(100).strip()
+    if os.name == "posix" and (status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077):
+        raise TokenFileError(
+            Text(
+                f"{path} belongs to another user, or others may read it.",
+                f"{path} appartient à un autre utilisateur, ou d’autres peuvent le lire.",
+            )
+        )
+    if not _FORM.fullmatch(value):
+        raise TokenFileError(
+            Text(f"{path} does not hold a token.", f"{path} ne contient pas de jeton d’accès.")
+        )
+    return value

@@ -1,0 +1,70 @@
+"""Decoding what a request carries into its declared type."""
+
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+
+from cardd.errors import FieldProblem, InvalidFieldsError
+from cardd.text import Text
+from cardd_webservice.errors import MalformedJsonError
+from cardd_webservice.guard.bodies import read_json_body
+from cardd_webservice.validation import invalid_fields
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_ONCE = Text("may be given once only", "ne peut être donné qu’une fois")
+
+
+async def decoded_body(request: web.Request, kind: type[T]) -> tuple[T, bytes]:
+    """Return the JSON body as a `kind`, and as it came; query parameters are refused beside it.
+
+    Raises `MalformedJsonError` (400) for what is not JSON, `InvalidFieldsError` (422) for what is not a `kind`.
+    """
+    raw = await read_json_body(request)
+    decoded_query(request, _NoParameters)
+    try:
+        msgspec.json.decode(raw)
+        return msgspec.json.decode(raw, type=kind), raw
+    except msgspec.ValidationError as error:
+        raise invalid_fields(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason = str(error)[:200]
+        raise MalformedJsonError(
+            Text(f"The body cannot be read: {reason}.", f"Le contenu est illisible : {reason}.")
+        ) from None
+
+
+def decoded_query(request: web.Request, kind: type[T]) -> T:
+    """Return the query parameters as a `kind`; raises `InvalidFieldsError` naming the parameter."""
+    repeated = sorted({name for name in request.query if len(request.query.getall(name)) > 1})
+    if repeated:
+        raise InvalidFieldsError([FieldProblem(name, _ONCE) for name in repeated])
+    numbers = _whole_numbers(kind)
+    values = {name: _plain(value, name in numbers) for name, value in request.query.items()}
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        raise invalid_fields(error) from None
+
+
+class _NoParameters(msgspec.Struct, forbid_unknown_fields=True):
+    pass
+
+
+def _whole_numbers(kind: type[msgspec.Struct]) -> set[str]:
+    """Return the fields that are whole numbers; values of all others stay text until they are checked."""
+    described = msgspec.inspect.type_info(kind)
+    if not isinstance(described, msgspec.inspect.StructType):
+        return set()
+    return {field.encode_name for field in described.fields if _is_whole_number(field.type)}
+
+
+def _is_whole_number(described: msgspec.inspect.Type) -> bool:
+    if isinstance(described, msgspec.inspect.Metadata):
+        return _is_whole_number(described.type)
+    return isinstance(described, msgspec.inspect.IntType)
+
+
+def _plain(value: str, is_number: bool) -> int | str:  # noqa: FBT001 (private, one caller)
+    return int(value) if is_number and value.isascii() and value.isdecimal() and len(value) < 19 else value

@@ -1,0 +1,283 @@
+"""What the web service needs of the daemon's rooms; the composition root fills it in."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from cardd.cards.sessions import CardSession
+from cardd.cards.types import (
+    CardDataView,
+    CardView,
+    PinChangeRequest,
+    ReaderView,
+    SessionRequest,
+    SignatureView,
+    SignRequest,
+    TestCardRequest,
+)
+from cardd.clock import Clock
+from cardd.events import EventBus
+from cardd.igc.authority import Authority
+from cardd.igc.names import CaName
+from cardd.igc.ocsp import OcspReply
+from cardd.igc.publishing import ListKind, PublishedList
+from cardd.orders.filters import CertificateFilters, OrderFilters
+from cardd.orders.paging import Page, PageRequest
+from cardd.orders.types import (
+    CertificateSummary,
+    CertificateView,
+    HabilitationForm,
+    HabilitationView,
+    OrderRequest,
+    OrderView,
+    RenewalRequest,
+    RetrievalRequest,
+    RevocationRequest,
+    StructureView,
+)
+from cardd.settings import Settings
+from cardd.store import Store
+from cardd.text import Text
+from cardd_webservice.guard.tokens import OwnerToken
+
+
+class Presence(Protocol):
+    """Readers and the cards in them."""
+
+    async def readers(self) -> Sequence[ReaderView]:
+        """Return the readers present."""
+        ...
+
+
+class Cards(Protocol):
+    """The cards known to the daemon, and the making of test cards."""
+
+    async def list(self) -> Sequence[CardView]:
+        """Return every card."""
+        ...
+
+    async def get(self, serial: str) -> CardView:
+        """Return one card."""
+        ...
+
+    async def data(self, serial: str) -> CardDataView:
+        """Return what the card says of its holder."""
+        ...
+
+    async def create(self, request: TestCardRequest) -> CardView:
+        """Make a test card."""
+        ...
+
+    async def insert(self, serial: str) -> CardView:
+        """Put a test card into its reader."""
+        ...
+
+    async def remove(self, serial: str) -> CardView:
+        """Take a test card out of its reader."""
+        ...
+
+    async def oppose(self, serial: str, reason: str) -> CardView:
+        """Block a card for ever; its certificates are revoked with it."""
+        ...
+
+
+class CardSessions(Protocol):
+    """Card sessions and what a card's keys are used for."""
+
+    async def open(self, serial: str, request: SessionRequest) -> CardSession:
+        """Open a session with the card's PIN."""
+        ...
+
+    async def get(self, session_id: str) -> CardSession:
+        """Return an open session; raises when it is unknown or has ended."""
+        ...
+
+    async def close(self, serial: str, session_id: str | None = None) -> None:
+        """End one session of a card, or all of them when none is named."""
+        ...
+
+    async def change_pin(self, serial: str, request: PinChangeRequest) -> None:
+        """Change the card's PIN."""
+        ...
+
+    async def sign(self, serial: str, request: SignRequest, session: CardSession) -> SignatureView:
+        """Sign with a key of the card."""
+        ...
+
+
+class Habilitations(Protocol):
+    """The administrative phase."""
+
+    async def submit(self, form: HabilitationForm) -> HabilitationView:
+        """Submit form F414."""
+        ...
+
+    async def list(self, limit: int, cursor: str | None) -> Page[HabilitationView]:
+        """Return a page of habilitations, newest first."""
+        ...
+
+    async def get(self, habilitation_id: str) -> HabilitationView:
+        """Return one habilitation."""
+        ...
+
+    async def approve(self, habilitation_id: str) -> HabilitationView:
+        """Approve a submitted habilitation."""
+        ...
+
+    async def refuse(self, habilitation_id: str, reason: str) -> HabilitationView:
+        """Refuse a submitted habilitation."""
+        ...
+
+    async def withdraw(self, habilitation_id: str) -> HabilitationView:
+        """Withdraw an approved habilitation."""
+        ...
+
+    async def structures(self) -> Sequence[StructureView]:
+        """Return the structures known."""
+        ...
+
+
+class Orders(Protocol):
+    """The technical phase, up to retrieval."""
+
+    async def create(self, request: OrderRequest, session: CardSession) -> OrderView:
+        """Order a certificate."""
+        ...
+
+    async def list(
+        self, filters: OrderFilters, page: PageRequest, session: CardSession | None
+    ) -> Page[OrderView]:
+        """Return a page of orders, newest first."""
+        ...
+
+    async def get(self, order_id: str, session: CardSession | None) -> OrderView:
+        """Return one order with its history."""
+        ...
+
+    async def cancel(self, order_id: str, session: CardSession | None) -> OrderView:
+        """Cancel an order that waits to be retrieved."""
+        ...
+
+    async def retrieve(
+        self, order_id: str, request: RetrievalRequest, session: CardSession
+    ) -> CertificateView:
+        """Issue the certificate of an order."""
+        ...
+
+
+class Certificates(Protocol):
+    """Issued certificates."""
+
+    async def list(
+        self, filters: CertificateFilters, page: PageRequest, session: CardSession | None
+    ) -> Page[CertificateSummary]:
+        """Return a page of certificates, newest first."""
+        ...
+
+    async def get(self, serial: str, session: CardSession | None) -> CertificateView:
+        """Return one certificate with its history."""
+        ...
+
+    async def revoke(
+        self, serial: str, request: RevocationRequest, session: CardSession | None
+    ) -> CertificateView:
+        """Revoke a certificate for ever."""
+        ...
+
+    async def renew(self, serial: str, request: RenewalRequest, session: CardSession) -> OrderView:
+        """Order the successor of a certificate."""
+        ...
+
+
+class Lists(Protocol):
+    """The CRLs as published last."""
+
+    def current(self, issuer: CaName, kind: ListKind) -> PublishedList:
+        """Return the newest list of a CA."""
+        ...
+
+
+class Responses(Protocol):
+    """The OCSP service."""
+
+    async def answer_get(self, encoded: str, now: datetime) -> OcspReply:
+        """Answer a request sent in a path."""
+        ...
+
+    async def answer_post(self, request: bytes, now: datetime) -> OcspReply:
+        """Answer a request sent in a body."""
+        ...
+
+
+class Pki(Protocol):
+    """What the test PKI publishes."""
+
+    @property
+    def authorities(self) -> Mapping[CaName, Authority]:
+        """The CAs with their present certificates."""
+        ...
+
+    @property
+    def lists(self) -> Lists:
+        """Their CRLs."""
+        ...
+
+    @property
+    def ocsp(self) -> Responses:
+        """Their OCSP service."""
+        ...
+
+
+class HealthPart(msgspec.Struct, frozen=True, kw_only=True):
+    """One part of the daemon and whether it answers."""
+
+    name: str
+    ok: bool
+    detail: Text | None = None
+
+
+class TokenView(msgspec.Struct, frozen=True, kw_only=True):
+    """A token of this machine, and what a program needs to use its keys itself."""
+
+    label: str
+    serial: str
+    module: str
+    level: str
+    purpose: str
+    structure: str | None
+    module_path: str
+    pin_file: str | None
+
+
+async def _no_parts() -> tuple[HealthPart, ...]:
+    return ()
+
+
+async def _no_tokens() -> tuple[TokenView, ...]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The daemon's rooms, as the web service uses them."""
+
+    settings: Settings
+    clock: Clock
+    store: Store
+    bus: EventBus
+    token: OwnerToken
+    presence: Presence
+    cards: Cards
+    sessions: CardSessions
+    habilitations: Habilitations
+    orders: Orders
+    certificates: Certificates
+    pki: Pki
+    tokens: Callable[[], Awaitable[Sequence[TokenView]]] = _no_tokens
+    health: Callable[[], Awaitable[Sequence[HealthPart]]] = _no_parts
+    """Parts beside the store, which the web service asks itself."""
+    metrics: CollectorRegistry = field(default_factory=CollectorRegistry)
