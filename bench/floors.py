@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import pkcs11
 from rich.console import Console
 from rich.table import Table
 
-import pkcs11
 from cardd_pkcs11.profiles import load_profile
 from cardd_pkcs11.softhsm import write_softhsm_config
 from tests.support.running import RunningDaemon

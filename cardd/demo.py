@@ -46,7 +46,9 @@ async def ensure_demonstration(store: Store, habilitations: Habilitations, cards
     """Make the demonstration where this state has none yet; what its owner changes later stays changed."""
     table = tables.instance
     async with store.read() as connection:
-        if (await connection.execute(sa.select(table.c.value).where(table.c.name == _FACT))).first() is not None:
+        if (
+            await connection.execute(sa.select(table.c.value).where(table.c.name == _FACT))
+        ).first() is not None:
             return
     habilitation = await _approved_habilitation(habilitations)
     serial = habilitation.cards[0] if habilitation.cards else await _new_card(cards, habilitation.id)
