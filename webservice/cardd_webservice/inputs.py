@@ -27,7 +27,7 @@ async def decoded_body(request: web.Request, kind: type[T]) -> tuple[T, bytes]:
         msgspec.json.decode(raw)
         return msgspec.json.decode(raw, type=kind), raw
     except msgspec.ValidationError as error:
-        raise invalid_fields(error) from None
+        raise invalid_fields(error, kind) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = str(error)[:200]
         raise MalformedJsonError(
@@ -45,7 +45,7 @@ def decoded_query(request: web.Request, kind: type[T]) -> T:
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
-        raise invalid_fields(error) from None
+        raise invalid_fields(error, kind) from None
 
 
 class _NoParameters(msgspec.Struct, forbid_unknown_fields=True):

@@ -60,6 +60,7 @@ class Streams:
         finally:
             self._running.discard(task)
             task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         if not task.cancelled() and (error := task.exception()) is not None:
             raise error
 

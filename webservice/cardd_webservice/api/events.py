@@ -84,6 +84,7 @@ async def _pump(source: _Source, response: web.StreamResponse, heartbeat_seconds
     finally:
         if waiting is not None:
             waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
 
 
 def _encoded(event: Event) -> bytes:
