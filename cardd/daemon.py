@@ -71,10 +71,13 @@ async def run(settings: Settings, progress: Progress, ready: Callable[[str], Non
         application = create_application(_services(parts, upkeep))
         async with serving(application, reservation, settings.runtime) as address:
             await asyncio.to_thread(_write_atomically, settings.state / "address", address + "\n")
-            ready(address)
-            _log.info("ready", address=address, state=str(settings.state))
-            await _until(stopping, upkeep)
-            _log.info("stopping")
+            try:
+                ready(address)
+                _log.info("ready", address=address, state=str(settings.state))
+                await _until(stopping, upkeep)
+                _log.info("stopping")
+            finally:
+                (settings.state / "address").unlink(missing_ok=True)
         await parts.sessions.stop()
 
 

@@ -138,7 +138,6 @@ def _connected(ground: Ground, pool: TokenHostPool, linter: Linter, policy: PkiP
         maker=maker,
         intents=intents,
         vault=vault,
-        module_path=None,
     )
     return Parts(
         settings=settings,

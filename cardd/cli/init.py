@@ -9,18 +9,15 @@ from cardd.cli.startup import run_on_loop, shown_progress
 
 
 @click.command("init", cls=Command)
-@click.option(
-    "--port", type=click.IntRange(0, 65535), help="Port for the addresses in certificates; 0: any free one."
-)
 @pass_options
-def command(options: Options, *, port: int | None) -> None:
+def command(options: Options) -> None:
     """Prepare a state: the test PKI, one structure, one authorised test card, inserted, with PIN 1234.
 
     What is there already is kept: a second run only adds what is missing.
     """
     from cardd import daemon  # noqa: PLC0415  all of the daemon; --help does without
 
-    settings = options.settings(http_port=port)
+    settings = options.settings()
     with shown_progress() as progress:
         run_on_loop(daemon.prepare(settings, progress))
     if options.json:

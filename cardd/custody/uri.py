@@ -1,4 +1,8 @@
-"""`pkcs11:` URIs (RFC 7512), by which applications name a key on a token."""
+"""`pkcs11:` URIs (RFC 7512), by which applications name a key on a token.
+
+They have no `module-path`: libp11 0.4.12, OpenSSL's pkcs11 engine, refuses any URI with it, and takes the module from
+its own configuration.
+"""
 
 from enum import StrEnum, unique
 from pathlib import Path
@@ -30,9 +34,6 @@ class Pkcs11Uri(msgspec.Struct, frozen=True, kw_only=True):
     label: str | None = None
     key_id: KeyId | None = None
     type: ObjectType | None = None
-    #: Absolute path of the module. Leave it out of a URI meant for OpenSSL's pkcs11 engine: libp11 0.4.12 refuses
-    #: any URI with this attribute, and takes the module from its own configuration.
-    module_path: Path | None = None
     #: Absolute path of the file that holds the PIN and nothing else.
     pin_file: Path | None = None
 
@@ -45,12 +46,8 @@ class Pkcs11Uri(msgspec.Struct, frozen=True, kw_only=True):
         if self.key_id is not None:
             path.append("id=" + "".join(f"%{byte:02X}" for byte in self.key_id))
         path.extend(_attribute("type", self.type))
-        query = []
-        if self.module_path is not None:
-            query.append("module-path=" + _file(self.module_path))
-        if self.pin_file is not None:
-            query.append("pin-source=file:" + _file(self.pin_file))
-        return "pkcs11:" + ";".join(path) + ("?" + "&".join(query) if query else "")
+        query = "" if self.pin_file is None else "?pin-source=file:" + _file(self.pin_file)
+        return "pkcs11:" + ";".join(path) + query
 
 
 def _attribute(name: str, value: str | None) -> list[str]:

@@ -1,7 +1,6 @@
 """What the technical phase is made from: the parts of other rooms that orders and certificates use."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from cardd.clock import Clock
@@ -40,8 +39,6 @@ class OrderParts:
     maker: KeyMaker
     intents: KeyIntents
     vault: PinVault
-    module_path: Path | None
-    """The module that applications load to use the tokens' keys, for `pkcs11:` URIs."""
     code_policy: CodePolicy = CODE_POLICY
 
 
@@ -56,7 +53,7 @@ class KeyPlace:
     daemon_holds_pin: bool
 
 
-def key_uri(place: KeyPlace, vault: PinVault, module_path: Path | None) -> str:
+def key_uri(place: KeyPlace, vault: PinVault) -> str:
     """Return the `pkcs11:` URI of a private key (RFC 7512), with the file of its token's PIN where there is one."""
     serial = TokenSerial(place.token_serial)
     return str(
@@ -66,7 +63,6 @@ def key_uri(place: KeyPlace, vault: PinVault, module_path: Path | None) -> str:
             label=place.label,
             key_id=KeyId(bytes.fromhex(place.key_id)),
             type=ObjectType.PRIVATE,
-            module_path=module_path,
             pin_file=vault.pin_file(serial) if place.daemon_holds_pin else None,
         )
     )

@@ -169,7 +169,7 @@ class Views:
             label=label,
             daemon_holds_pin=row.token_label is not None,
         )
-        return key_uri(place, self._parts.vault, self._parts.module_path)
+        return key_uri(place, self._parts.vault)
 
 
 def _structure(row: sa.Row[Any]) -> StructureView | None:

@@ -234,7 +234,6 @@ async def open_world(
         maker=KeyMaker(pool or memory, CustodyLevel.SOFTWARE),
         intents=KeyIntents(store, pool or memory),
         vault=vault,
-        module_path=None if pool else Path("/usr/lib/memory.so"),
         code_policy=QUICK,
     )
     return World(

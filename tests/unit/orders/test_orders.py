@@ -71,7 +71,7 @@ async def test_a_key_s_uri_names_token_key_module_and_pin_file(world: World) -> 
     assert view.pkcs11_uri.startswith(
         f"pkcs11:token=cardd%20{STRUCTURE};serial=token-{STRUCTURE};object=EMA;id=%"
     )
-    assert "type=private?module-path=/usr/lib/memory.so&pin-source=file:/" in view.pkcs11_uri
+    assert "type=private?pin-source=file:/" in view.pkcs11_uri
 
 
 async def test_the_default_key_is_rsa_2048(world: World) -> None:
