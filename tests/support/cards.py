@@ -106,7 +106,7 @@ class MemoryTokens(TokenOperations):
         self.before: Callable[[protocol.Call[Any]], Any] | None = None
         self.keys = itertools.count()
 
-    async def call(self, call: protocol.Call[T], *, deadline: float | None = None) -> T:  # noqa: ARG002
+    async def call(self, call: protocol.Call[T], *, deadline: float | None = None) -> T:
         await asyncio.sleep(0)
         if self.before is not None:
             await self.before(call)

@@ -78,7 +78,7 @@ class MemoryTokens(TokenOperations):
     certificates: dict[bytes, bytes] = field(default_factory=dict)
     broken: bool = False
 
-    async def call(self, call: protocol.Call[T], *, deadline: float | None = None) -> T:  # noqa: ARG002
+    async def call(self, call: protocol.Call[T], *, deadline: float | None = None) -> T:
         """Do what the orders' room asks of a token."""
         match call:
             case protocol.GenerateKeyPair():

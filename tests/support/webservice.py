@@ -1,6 +1,6 @@
 """The web service over rooms that live in memory, with the real store, guard and server."""
 
-# ruff: noqa: ARG002 (the fakes have the signatures of the rooms they stand for)
+
 
 import atexit
 import functools
