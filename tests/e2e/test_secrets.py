@@ -1,0 +1,88 @@
+"""Marked secrets go through a whole run and are then looked for wherever they must not be."""
+
+from pathlib import Path
+
+from tests.e2e.conftest import DaemonMaker
+from tests.support.running import QUICK, RunningDaemon
+
+PIN = "73918264"
+CODE = "marked-revocation-code-5A1F"
+
+
+def _use_every_secret(daemon: RunningDaemon) -> None:
+    card = daemon.call("GET", "/api/v1/cards").json["items"][0]["serial"]
+    changed = daemon.call("PUT", f"/api/v1/cards/{card}/pin", {"old": "1234", "new": PIN})
+    assert changed.status == 204
+    session, habilitation = daemon.open_session(PIN)
+    headers = {"Card-Session": session, "Idempotency-Key": "marked-run"}
+    body = {
+        "offer": "ORG",
+        "usage": "AUTH_CLI",
+        "structure": habilitation["structures"][0]["id"],
+        "service": "SECRETS",
+        "contacts": ["tests@example.org"],
+    }
+    order = daemon.call("POST", "/api/v1/orders", body, headers=headers).json["id"]
+    codes = {"revocation_code": CODE, "confirmation": CODE, "accept_terms": True}
+    path, headers["Idempotency-Key"] = f"/api/v1/orders/{order}/retrieval", "marked-retrieval"
+    assert daemon.call("POST", path, codes | {"confirmation": f"{CODE}x"}, headers=headers).status == 422
+    headers["Idempotency-Key"] = "marked-retrieval-2"
+    serial = daemon.call("POST", path, codes, headers=headers).json["serial"]
+    revocation = f"/api/v1/certificates/{serial}/revocation"
+    wrong = {"reason": "superseded", "revocation_code": f"{CODE}-wrong"}
+    assert daemon.call("POST", revocation, wrong).status == 403
+    assert daemon.call("POST", revocation, wrong | {"revocation_code": CODE}).status == 200
+    malformed = b'{"pin": "' + PIN.encode() + b'", '
+    assert daemon.call("POST", f"/api/v1/cards/{card}/session", malformed.decode()).status == 422
+    done = daemon.cli("card", "session", card, "--pin-stdin", stdin=f"{PIN}\n")
+    assert done.returncode == 0, done.stderr
+
+
+def _processes(pid: int) -> list[Path]:
+    """The daemon's process and its children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [Path("/proc") / process for process in (str(pid), *children)]
+
+
+def _content(path: Path) -> bytes:
+    """Read a file; of a process that nobody but root may look into, nothing."""
+    try:
+        return path.read_bytes()
+    except PermissionError:
+        return b""
+
+
+def test_no_secret_is_in_logs_journal_database_arguments_or_environments(
+    tmp_path: Path, make_daemon: DaemonMaker
+) -> None:
+    daemon = make_daemon(tmp_path / "state", QUICK | {"CARDD_LOG__LEVEL": "debug"}).start()
+    token = daemon.token
+    _use_every_secret(daemon)
+    secrets = [
+        PIN,
+        CODE,
+        token,
+        *(path.read_text().strip() for path in (daemon.state / "pins").rglob("*.pin")),
+    ]
+    allowed = {daemon.state / "token"}
+    places: list[Path] = [daemon.log]
+    for process in _processes(daemon.pid):
+        places += [process / "cmdline", process / "environ"]
+        assert "0" in (process / "limits").read_text().split("Max core file size")[1].split()[:1]
+    places += [
+        path
+        for path in daemon.state.rglob("*")
+        if path.is_file() and path not in allowed and not path.is_relative_to(daemon.state / "pins")
+    ]
+    found = [
+        (str(path), secret[:4])
+        for path in places
+        for secret in secrets
+        if secret.encode() in path.read_bytes()
+    ]
+    assert found == []
+    answers = [
+        daemon.call("GET", path).body for path in ("/metrics", "/api/v1/audit?limit=500", "/api/v1/health")
+    ]
+    assert not any(secret.encode() in answer for answer in answers for secret in secrets)
+    assert daemon.stop() == 0
