@@ -6,28 +6,11 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
-from cardd_webservice.api import OPERATIONS
-from cardd_webservice.openapi import openapi_document
+from tests.support.openapi import CHECKS, published_schema
 from tests.support.running import RunningDaemon
 
-#: The event stream never ends; it has tests of its own.
-_ENDLESS = "/api/v1/events"
-_CHECKS = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-]
-schema = schemathesis.openapi.from_dict(openapi_document(OPERATIONS, "1")).exclude(path=_ENDLESS)
+schema = published_schema()
 
 
 class Target:
@@ -79,4 +62,4 @@ def test_every_call_of_a_whole_daemon_answers_as_documented(
     case: schemathesis.Case[Any], target: Target
 ) -> None:
     target.aim(case)
-    case.call_and_validate(base_url=target.address, headers=target.headers, checks=_CHECKS, timeout=30)
+    case.call_and_validate(base_url=target.address, headers=target.headers, checks=CHECKS, timeout=30)

@@ -4,31 +4,15 @@ from typing import Any
 
 import schemathesis
 from hypothesis import HealthCheck, settings
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from cardd_webservice.api import OPERATIONS
 from cardd_webservice.openapi import openapi_document
 from tests.integration.webservice.conftest import SESSION
+from tests.support.openapi import CHECKS, published_schema
 from tests.support.served import Served
 from tests.support.webservice import CARD, KNOWN_ORDER, certificate_view
 
-#: The event stream never ends; it has tests of its own.
-_ENDLESS = "/api/v1/events"
-_CHECKS = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-]
-
-schema = schemathesis.openapi.from_dict(openapi_document(OPERATIONS, "1")).exclude(path=_ENDLESS)
+schema = published_schema()
 
 
 @schema.parametrize()
@@ -38,7 +22,7 @@ def test_every_call_answers_as_documented(case: schemathesis.Case[Any], address:
     case.call_and_validate(
         base_url=address.address,
         headers={**address.authorization, "Card-Session": SESSION},
-        checks=_CHECKS,
+        checks=CHECKS,
         timeout=10,
     )
 
