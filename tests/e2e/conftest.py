@@ -11,10 +11,13 @@ from tests.support.running import QUICK, RunningDaemon
 DaemonMaker = Callable[..., RunningDaemon]
 
 
-@pytest.fixture(scope="session")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    """A prepared, running daemon with the demonstration's card inserted."""
-    running = RunningDaemon(tmp_path_factory.mktemp("daemon") / "state")
+@pytest.fixture(scope="session", params=["rsa_2048", "ec_p256"])
+def daemon(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningDaemon]:
+    """A prepared, running daemon with the demonstration's card inserted; CAs of each kind of key."""
+    environment = QUICK | {"CARDD_PKI__CA_ALGORITHM": request.param}
+    running = RunningDaemon(tmp_path_factory.mktemp("daemon") / "state", environment)
     running.init()
     running.start()
     yield running
