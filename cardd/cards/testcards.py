@@ -21,6 +21,7 @@ from cardd.cards.pintries import absent
 from cardd.cards.records import CardRecord, load_card, load_cards, reader_name
 from cardd.cards.sessions import CardSessions
 from cardd.cards.types import CardDataView, CardSerial, CardView, TestCardRequest
+from cardd.cards.virtualcards import VirtualCards
 from cardd.clock import Clock
 from cardd.custody.errors import token_errors_translated
 from cardd.custody.registry import HolderKind, claim, spki_hash
@@ -41,9 +42,11 @@ from cardd.store.tables import cards, habilitations, structures
 from cardd.text import Text
 from cardd_pkcs11.errors import ObjectNotFoundError
 from cardd_pkcs11.operations import TokenOperations
-from cardd_pkcs11.types import ObjectKind, Secret
+from cardd_pkcs11.types import ObjectKind, Secret, TokenSerial
 
 DEFAULT_PIN = "1234"
+#: The medium of cards in virtual readers.
+VIRTUAL = "virtual"
 #: Why a card that has reached its term is opposed.
 TERM_REASON = "end of term"
 
@@ -62,6 +65,7 @@ class CardParts:
     pki: Pki
     habilitations: Habilitations
     sessions: CardSessions
+    virtual: VirtualCards
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,15 @@ class TestCards:
         self._store = parts.store
         self._personaliser = parts.personaliser
         self._making = asyncio.Lock()
+        self._moving = asyncio.Lock()
         self._spare: list[BlankCard] = []
 
     async def recover(self) -> int:
         """At start: empty the tokens that no card came of, and return how many wait to be used again."""
         async with self._making:
-            known = {card.token_serial for card in await load_cards(self._store)}
+            made = await load_cards(self._store)
+            await self._parts.virtual.recover({card.serial for card in made if card.medium == VIRTUAL})
+            known = {card.token_serial for card in made}
             self._spare.clear()
             for token in await self._personaliser.leftovers():
                 if token.serial in known:
@@ -111,6 +118,8 @@ class TestCards:
             CarddError: the token, the PKI or the store refused; nothing is left of the card.
         """
         order = await self._checked(request)
+        if request.medium == VIRTUAL:
+            return await self._create_virtual(order)
         async with self._making:
             blank = await self._blank()
             try:
@@ -126,6 +135,8 @@ class TestCards:
         Raises:
             CardUnknownError, CardAlreadyPresentError
         """
+        if await self._is_virtual(serial):
+            return await self._insert_virtual(serial)
         reader = reader_name(CardSerial(serial))
         async with self._store.transaction() as tx:
             absent_card = (cards.c.serial == serial) & ~cards.c.inserted
@@ -148,6 +159,8 @@ class TestCards:
         Raises:
             CardUnknownError, CardAbsentError
         """
+        if await self._is_virtual(serial):
+            return await self._remove_virtual(serial)
         reader = reader_name(CardSerial(serial))
         async with self._store.transaction() as tx:
             present = (cards.c.serial == serial) & cards.c.inserted
@@ -235,7 +248,8 @@ class TestCards:
     async def _checked(self, request: TestCardRequest) -> _Order:
         """Check what can be checked before anything is begun."""
         pin = request.pin if request.pin is not None else DEFAULT_PIN
-        problems = [problem for problem in (_medium_problem(request), form_problem("pin", pin)) if problem]
+        medium = _medium_problem(request, self._parts.virtual.unavailable)
+        problems = [problem for problem in (medium, form_problem("pin", pin)) if problem]
         if problems:
             raise InvalidFieldsError(problems)
         habilitation = await self._parts.habilitations.get(request.habilitation)
@@ -258,6 +272,35 @@ class TestCards:
         )
         return _Order(request, recipient, structure, Secret(pin))
 
+    async def _is_virtual(self, serial: str) -> bool:
+        return (await load_card(self._store, serial)).medium == VIRTUAL
+
+    async def _insert_virtual(self, serial: str) -> CardView:
+        """Put a virtual card into its reader; the watch of the readers tells of it."""
+        async with self._moving:
+            card = await load_card(self._store, serial)
+            reader = self._parts.virtual.reader_of(card.serial)
+            if reader is not None:
+                raise CardAlreadyPresentError(
+                    Text(f"The card {serial} is in “{reader}”.", f"La carte {serial} est dans « {reader} ».")
+                )
+            await self._parts.virtual.insert(card.serial)
+        return await self._answered(serial)
+
+    async def _remove_virtual(self, serial: str) -> CardView:
+        """Take a virtual card out; the watch of the readers tells of it, which ends its sessions."""
+        async with self._moving:
+            card = await load_card(self._store, serial)
+            if self._parts.virtual.reader_of(card.serial) is None:
+                raise absent(card.serial)
+            await self._parts.virtual.remove(card.serial)
+        return await self._answered(serial)
+
+    async def _answered(self, serial: str) -> CardView:
+        async with self._store.transaction() as tx:
+            await tx.answer("card", serial)
+        return await self.get(serial)
+
     async def _blank(self) -> BlankCard:
         """Take an emptied token, or make a new one under a serial that no card bears."""
         if self._spare:
@@ -270,7 +313,25 @@ class TestCards:
         made = await self._personaliser.personalise(blank, facts)
         await self._personaliser.hand_over(blank, order.pin)
         async with self._store.transaction() as tx:
-            await self._record(tx, order, blank, facts, made)
+            await self._record(tx, order, facts, blank.token_serial, made)
+
+    async def _create_virtual(self, order: _Order) -> CardView:
+        """Make a virtual card; its folder is gone again where no row came of it."""
+        async with self._making:
+            serial = new_serial({card.serial for card in await load_cards(self._store)})
+            facts = await self._facts(order, serial)
+            try:
+                made = await self._parts.virtual.make(facts, order.pin)
+                async with self._store.transaction() as tx:
+                    await self._record(tx, order, facts, made.token_serial, made.pairs)
+            except BaseException:
+                await asyncio.shield(asyncio.ensure_future(self._give_up_virtual(serial)))
+                raise
+        return await self.get(serial)
+
+    async def _give_up_virtual(self, serial: CardSerial) -> None:
+        if serial not in {card.serial for card in await load_cards(self._store)}:
+            await self._parts.virtual.discard(serial)
 
     async def _facts(self, order: _Order, serial: CardSerial) -> CardFacts:
         issued_at = self._parts.clock.now().replace(microsecond=0)
@@ -295,8 +356,8 @@ class TestCards:
         self,
         tx: Transaction,
         order: _Order,
-        blank: BlankCard,
         facts: CardFacts,
+        token_serial: TokenSerial,
         made: tuple[CardKeyPair, ...],
     ) -> None:
         capabilities = [capability for pair in made for capability in pair.capabilities]
@@ -305,7 +366,7 @@ class TestCards:
                 serial=facts.serial,
                 medium=order.request.medium,
                 type=facts.type.value,
-                token_serial=blank.token_serial,
+                token_serial=token_serial,
                 holder=msgspec.to_builtins(facts.holder),
                 habilitation_id=order.request.habilitation,
                 issued_at=facts.issued_at,
@@ -392,13 +453,13 @@ class TestCards:
                 tx.publish(EventType.CERTIFICATE_REVOKED, f"certificate:{serial}", **detail)
 
 
-def _medium_problem(request: TestCardRequest) -> FieldProblem | None:
-    if request.medium == "softhsm":
+def _medium_problem(request: TestCardRequest, unavailable: Text | None) -> FieldProblem | None:
+    if request.medium != VIRTUAL or unavailable is None:
         return None
     return FieldProblem(
         "medium",
         Text(
-            "must be softhsm: this daemon drives no virtual reader",
-            "doit être softhsm : ce démon ne pilote pas de lecteur virtuel",
+            f"must be softhsm, for no virtual reader runs: {unavailable.en}",
+            f"doit être softhsm, car aucun lecteur virtuel ne fonctionne : {unavailable.fr}",
         ),
     )

@@ -53,7 +53,7 @@ from cardd.settings import Settings
 from cardd.store import Store
 from cardd_pkcs11.pool import TokenHostPool
 from cardd_pkcs11.types import CustodyLevel, ObjectKind, TokenSerial
-from tests.support.cards import FORM
+from tests.support.cards import FORM, no_virtual_cards
 from tests.support.igc import PREPARED, policy_for_tests
 from tests.support.softhsm import open_pool, require_tool, softhsm_environment
 
@@ -127,6 +127,7 @@ async def _room(state: Path) -> AsyncIterator[_Room]:
                 pki=pki,
                 habilitations=habilitations,
                 sessions=sessions,
+                virtual=no_virtual_cards(state, store, pki, clock, EventBus()),
             )
         )
         try:
