@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from cardd.cardreaders import CardReaders
 from cardd.cards.personalisation import Personaliser
 from cardd.cards.presence import Presence
 from cardd.cards.sessions import CardSessions, SessionParts
 from cardd.cards.testcards import CardParts, TestCards
+from cardd.cards.virtualcards import VirtualCards
 from cardd.clock import Clock
 from cardd.custody.errors import token_errors_translated
 from cardd.custody.keys import KeyMaker
@@ -53,7 +55,9 @@ class Parts:
     vault: PinVault
     intents: KeyIntents
     pki: Pki
+    readers: CardReaders
     presence: Presence
+    virtual: VirtualCards
     cards: TestCards
     sessions: CardSessions
     habilitations: Habilitations
@@ -70,6 +74,7 @@ class Ground:
     clock: Clock
     store: Store
     bus: EventBus
+    readers: CardReaders
 
 
 @asynccontextmanager
@@ -116,6 +121,10 @@ def _connected(ground: Ground, pool: TokenHostPool, linter: Linter, policy: PkiP
             habilitations=habilitations.of_card,
         )
     )
+    readers = ground.readers
+    virtual = VirtualCards(
+        store, pki, readers.virtual, bus=ground.bus, unavailable=readers.virtual_unavailable
+    )
     cards = TestCards(
         CardParts(
             store=store,
@@ -126,6 +135,7 @@ def _connected(ground: Ground, pool: TokenHostPool, linter: Linter, policy: PkiP
             pki=pki,
             habilitations=habilitations,
             sessions=sessions,
+            virtual=virtual,
         )
     )
     order_parts = OrderParts(
@@ -150,7 +160,9 @@ def _connected(ground: Ground, pool: TokenHostPool, linter: Linter, policy: PkiP
         vault=vault,
         intents=intents,
         pki=pki,
+        readers=readers,
         presence=Presence(store),
+        virtual=virtual,
         cards=cards,
         sessions=sessions,
         habilitations=habilitations,
@@ -182,6 +194,15 @@ async def start(parts: Parts, progress: Progress) -> None:
     await parts.certificates.finish_token_writes()
     await ensure_demonstration(parts.store, parts.habilitations, parts.cards)
     progress(ProgressStep(total, total, Text("Ready", "Prêt")))
+
+
+@asynccontextmanager
+async def watching(parts: Parts) -> AsyncIterator[None]:
+    """Watch the readers for the length of the context, with the virtual cards in them that were there before."""
+    async with parts.readers.watching():
+        if parts.virtual.unavailable is None:
+            await parts.virtual.reinsert()
+        yield
 
 
 def duties(parts: Parts) -> tuple[Duty, ...]:
