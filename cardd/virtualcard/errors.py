@@ -1,6 +1,6 @@
 """What the virtual card's room can refuse."""
 
-from cardd.errors import ConflictError, UnavailableError
+from cardd.errors import CarddError, ConflictError, UnavailableError
 from cardd.text import Text
 
 
@@ -70,4 +70,16 @@ class NoFreeReaderError(ConflictError):
     default_advice = Text(
         "Remove a virtual card first (`cardd card remove <serial>`); `cardd readers` shows what is where.",
         "Retirez d’abord une carte virtuelle (`cardd card remove <numéro>`) ; `cardd readers` montre où elles sont.",
+    )
+
+
+class UnfitKeyError(CarddError):
+    """A certificate and key that a CPS3 could not hold."""
+
+    code = "virtual_card_key_unfit"
+    status = 422
+    title = Text("The card cannot hold this key", "La carte ne peut pas porter cette clé")
+    default_advice = Text(
+        "A CPS3 holds RSA keys of 2048 bits, each with its own certificate.",
+        "Une CPS3 porte des clés RSA de 2048 bits, chacune avec son certificat.",
     )
