@@ -30,6 +30,8 @@ from cardd.virtualcard.slots import READERS
 
 #: Names another pcscd than the machine's (pcsc-lite, PCSCLITE_CSOCK_NAME).
 SOCKET_VARIABLE: Final = "PCSCLITE_CSOCK_NAME"
+#: In the runtime directory: what other programs need in their environment to reach the readers, a line each.
+ENVIRONMENT_FILE: Final = "pcsc.env"
 _MACHINE_SOCKET: Final = Path("/run/pcscd/pcscd.comm")
 _LISTED_WITHIN_SECONDS: Final = 5.0
 _VIRTUAL_PREFIX: Final = "Virtual PCD"
@@ -91,6 +93,8 @@ async def card_readers(settings: Settings, clock: Clock) -> AsyncIterator[CardRe
     try:
         found = await _choose(settings, virtual)
         os.environ.update(found.environment)
+        named = settings.runtime / ENVIRONMENT_FILE
+        await asyncio.to_thread(_write_environment, named, found.environment)
         _log.info(found.sentence.en, readers=found.watched.value)
         yield found
     finally:
@@ -156,6 +160,11 @@ async def _why_the_machine(wanted: ReaderSettings) -> Text | None:
         return _NAMED
     real = [name for name in await machine_readers() if not name.startswith(_VIRTUAL_PREFIX)]
     return _REAL_READERS if real else None
+
+
+def _write_environment(path: Path, environment: Mapping[str, str]) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.write_text("".join(f"{name}={value}\n" for name, value in environment.items()))
 
 
 def _machine(virtual: VirtualReaders, sentence: Text) -> CardReaders:

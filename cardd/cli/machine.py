@@ -53,8 +53,8 @@ def pcscd_facts(settings: Settings, advice: Advice) -> Facts:
     from cardd.virtualcard import ConfinedPcscd  # noqa: PLC0415
 
     missing = ConfinedPcscd.missing_part()
-    own = ConfinedPcscd(settings.runtime / "pcsc").socket_path
-    if _SOCKET_VARIABLE not in os.environ and _accepts(own):
+    own = _socket_of_the_daemon(settings)
+    if _SOCKET_VARIABLE not in os.environ and own is not None and _accepts(own):
         os.environ[_SOCKET_VARIABLE] = str(own)
     named = os.environ.get(_SOCKET_VARIABLE) or str(_MACHINE_SOCKET)
     facts: Facts = {
@@ -220,6 +220,16 @@ def _readers(api: Any) -> Facts:
         }
     finally:
         api.release_context(context)
+
+
+def _socket_of_the_daemon(settings: Settings) -> Path | None:
+    """Return the socket of the confined pcscd that the daemon runs or ran last."""
+    try:
+        lines = (settings.runtime / "pcsc.env").read_text().splitlines()
+    except OSError:
+        return None
+    named = dict(line.split("=", 1) for line in lines if "=" in line).get(_SOCKET_VARIABLE)
+    return None if named is None else Path(named)
 
 
 def _accepts(path: Path) -> bool:
