@@ -268,7 +268,7 @@ def _stored(facts: CardFacts, credentials: tuple[StoredCredential, ...], pin: Se
             profession=holder.profession,
             activities=tuple(
                 StoredActivity(
-                    number=number, structure_id=structure.id, structure_name=structure.name, role="test"
+                    number=number, structure_id=structure.id, structure_name=structure.name, role=structure.state
                 )
                 for number in activities
             ),
