@@ -16,6 +16,7 @@ import sqlalchemy as sa
 import structlog
 
 from cardd.cardreaders import CardReaders, Watched, card_readers, no_card_readers
+from cardd.cards.modules import CardModules
 from cardd.clock import Clock, SystemClock
 from cardd.errors import ConflictError
 from cardd.events import EventBus
@@ -182,7 +183,7 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
         kept_up = HealthPart(
             name="upkeep", ok=not failing, detail=Text(failing, failing) if failing else None
         )
-        return [hosts, _readers_health(parts.readers), kept_up]
+        return [hosts, _readers_health(parts.readers), _modules_health(parts.inserted.modules), kept_up]
 
     return Services(
         settings=parts.settings,
@@ -210,6 +211,18 @@ def _readers_health(readers: CardReaders) -> HealthPart:
     gone = Text("pcscd does not answer", "pcscd ne répond pas")
     detail = Text(f"{readers.sentence.en} ({gone.en})", f"{readers.sentence.fr} ({gone.fr})")
     return HealthPart(name="readers", ok=readers.watched is not Watched.VIRTUAL, detail=detail)
+
+
+def _modules_health(modules: CardModules) -> HealthPart:
+    """Say which modules drive cards in readers, and which of those named are missing; nothing fails by that."""
+    here = ", ".join(module.name for module in modules.available)
+    found = Text(
+        f"Cards in readers are driven by: {here or 'none'}.",
+        f"Les cartes dans les lecteurs sont pilotées par : {here or 'aucun module'}.",
+    )
+    sentences = [found, *(each.reason for each in modules.missing)]
+    detail = Text(" ".join(each.en for each in sentences), " ".join(each.fr for each in sentences))
+    return HealthPart(name="card_modules", ok=True, detail=detail)
 
 
 def _stop_signals() -> asyncio.Event:

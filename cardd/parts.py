@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from cardd.cardreaders import CardReaders
+from cardd.cards.inserted import InsertedCards
+from cardd.cards.modules import CardModules, card_modules_named
 from cardd.cards.personalisation import Personaliser
 from cardd.cards.presence import Presence
 from cardd.cards.sessions import CardSessions, SessionParts
@@ -56,6 +58,7 @@ class Parts:
     intents: KeyIntents
     pki: Pki
     readers: CardReaders
+    inserted: InsertedCards
     presence: Presence
     virtual: VirtualCards
     cards: TestCards
@@ -85,14 +88,27 @@ async def assembled(ground: Ground, address: str) -> AsyncIterator[Parts]:
     environment = {"SOFTHSM2_CONF": str(await asyncio.to_thread(write_softhsm_config, settings.state))}
     hosts = settings.tokens.processes or min(os.cpu_count() or 1, _MOST_HOSTS_BY_DEFAULT)
     pool, linter = TokenHostPool(profile, hosts, environment), Linter()
+    modules = await asyncio.to_thread(_card_modules, ground)
+    inserted = InsertedCards(ground.store, modules)
     try:
-        yield _connected(ground, pool, linter, pki_policy(settings, address))
+        yield _connected(ground, pool, linter, inserted, pki_policy(settings, address))
     finally:
+        await inserted.close()
+        await modules.close()
         await linter.close()
         await pool.close()
 
 
-def _connected(ground: Ground, pool: TokenHostPool, linter: Linter, policy: PkiPolicy) -> Parts:
+def _card_modules(ground: Ground) -> CardModules:
+    """Look for the modules of cards in readers."""
+    settings = ground.settings
+    names = card_modules_named(settings.cards.modules)
+    return CardModules(names, settings.state / "card-modules", ground.readers.environment)
+
+
+def _connected(
+    ground: Ground, pool: TokenHostPool, linter: Linter, inserted: InsertedCards, policy: PkiPolicy
+) -> Parts:
     settings, clock, store = ground.settings, ground.clock, ground.store
     vault = PinVault(settings.state / "pins")
     keeper, intents = TokenKeeper(store, pool, vault), KeyIntents(store, pool)
@@ -119,9 +135,13 @@ def _connected(ground: Ground, pool: TokenHostPool, linter: Linter, policy: PkiP
             tokens=pool,
             pki=pki,
             habilitations=habilitations.of_card,
+            vault=vault,
+            inserted=inserted,
         )
     )
     readers = ground.readers
+    if readers.readers is not None:
+        inserted.attach(readers.readers)
     virtual = VirtualCards(
         store, pki, readers.virtual, bus=ground.bus, unavailable=readers.virtual_unavailable
     )
@@ -161,7 +181,8 @@ def _connected(ground: Ground, pool: TokenHostPool, linter: Linter, policy: PkiP
         intents=intents,
         pki=pki,
         readers=readers,
-        presence=Presence(store),
+        inserted=inserted,
+        presence=Presence(store, inserted),
         virtual=virtual,
         cards=cards,
         sessions=sessions,

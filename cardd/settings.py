@@ -121,6 +121,13 @@ class CardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     pin_tries: Annotated[
         int, Meta(ge=2, le=15, description="Wrong PINs in a row that block a test card.")
     ] = 3
+    modules: Annotated[
+        str,
+        Meta(
+            description="Profiles of the PKCS#11 modules for cards in readers, separated by commas; the first that "
+            "drives a card is used."
+        ),
+    ] = "opensc,cryptolib-cps"
 
 
 class ReaderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

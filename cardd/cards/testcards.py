@@ -12,7 +12,8 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
-from cardd.cards.dataobjects import APPLICATION, BILLING, CardFacts, is_ours, read_objects
+from cardd.cards.cardreading import read_card_data
+from cardd.cards.dataobjects import CardFacts
 from cardd.cards.errors import CardAlreadyOpposedError, CardAlreadyPresentError, SessionEnd
 from cardd.cards.identity import check_holder, make_holder, new_serial, rpps_of
 from cardd.cards.personalisation import BlankCard, CardKeyPair, Personaliser
@@ -23,7 +24,6 @@ from cardd.cards.sessions import CardSessions
 from cardd.cards.types import CardDataView, CardSerial, CardView, TestCardRequest
 from cardd.cards.virtualcards import VirtualCards
 from cardd.clock import Clock
-from cardd.custody.errors import token_errors_translated
 from cardd.custody.registry import HolderKind, claim, spki_hash
 from cardd.errors import CarddError, FieldProblem, InvalidFieldsError
 from cardd.events import EventType
@@ -40,9 +40,8 @@ from cardd.settings import Settings
 from cardd.store import Store, Transaction
 from cardd.store.tables import cards, habilitations, structures
 from cardd.text import Text
-from cardd_pkcs11.errors import ObjectNotFoundError
 from cardd_pkcs11.operations import TokenOperations
-from cardd_pkcs11.types import ObjectKind, Secret, TokenSerial
+from cardd_pkcs11.types import Secret, TokenSerial
 
 DEFAULT_PIN = "1234"
 #: The medium of cards in virtual readers.
@@ -146,12 +145,12 @@ class TestCards:
                 tx.publish(EventType.READER_ADDED, f"reader:{reader}", reader=reader)
                 tx.publish(EventType.CARD_INSERTED, f"card:{serial}", reader=reader)
                 await tx.answer("card", serial)
-        card = await load_card(self._store, serial)
+        await load_card(self._store, serial)
         if changed.rowcount != 1:
             raise CardAlreadyPresentError(
                 Text(f"The card {serial} is in “{reader}”.", f"La carte {serial} est dans « {reader} ».")
             )
-        return self._view(card)
+        return await self.get(serial)
 
     async def remove(self, serial: str) -> CardView:
         """Pull a test card: its sessions end, and what waits on it is told, at once.
@@ -174,7 +173,7 @@ class TestCards:
         if changed.rowcount != 1:
             raise absent(card.serial)
         await self._parts.sessions.card_gone(card, SessionEnd.REMOVED)
-        return self._view(await load_card(self._store, serial))
+        return await self.get(serial)
 
     async def oppose(self, serial: str, reason: str) -> CardView:
         """Block a card for good; its certificates are revoked with it, and the lists published.
@@ -196,7 +195,7 @@ class TestCards:
         due = [
             card
             for card in await load_cards(self._store)
-            if card.opposed_at is None and card.opposes_at <= now
+            if card.opposed_at is None and card.opposes_at is not None and card.opposes_at <= now
         ]
         opposed = [card.serial for card in due if await self._oppose(card, TERM_REASON)]
         if opposed:
@@ -204,42 +203,26 @@ class TestCards:
         return opposed
 
     async def get(self, serial: str) -> CardView:
-        """Return one card.
+        """Return one card: made here, or in a reader.
 
         Raises:
             CardUnknownError
         """
-        return self._view(await load_card(self._store, serial))
+        return self._view(await self._parts.sessions.directory.find(serial))
 
     async def list(self) -> list[CardView]:
-        """Return every card, oldest first."""
-        return [self._view(card) for card in await load_cards(self._store)]
+        """Return every card: those made here, oldest first, then the others that are in readers."""
+        return [self._view(card) for card in await self._parts.sessions.directory.all()]
 
     async def data(self, serial: str) -> CardDataView:
         """Read a card's data objects; those behind the PIN are seen while a session of the card is open.
 
         Raises:
-            CardUnknownError, CardAbsentError, CardRemovedError
+            CardUnknownError, CardAbsentError, CardUnreadableError, CardRemovedError
             TokenFaultError: the token failed.
         """
-        card = await load_card(self._store, serial)
-        if not card.inserted:
-            raise absent(card.serial)
-        objects: dict[str, bytes] = {}
-        with self._parts.sessions.uses.using(card.serial), token_errors_translated():
-            for found in await self._parts.tokens.list_objects(card.token_serial):
-                if (
-                    found.kind is ObjectKind.DATA
-                    and found.application == APPLICATION
-                    and is_ours(found.label)
-                ):
-                    try:
-                        objects[found.label] = await self._parts.tokens.read_data(
-                            card.token_serial, APPLICATION, found.label
-                        )
-                    except ObjectNotFoundError:
-                        continue  # its session was closed in between
-        return read_objects(card.serial, objects, complete=BILLING in objects)
+        card = await self._parts.sessions.directory.find(serial)
+        return await read_card_data(card, self._parts.sessions)
 
     def _view(self, card: CardRecord) -> CardView:
         settings = self._parts.settings
@@ -335,7 +318,8 @@ class TestCards:
 
     async def _facts(self, order: _Order, serial: CardSerial) -> CardFacts:
         issued_at = self._parts.clock.now().replace(microsecond=0)
-        holders = [card.holder for card in await load_cards(self._store)]
+        made = await load_cards(self._store)
+        holders = [card.holder for card in made if card.holder is not None]
         holder = make_holder(
             order.request,
             serial=serial,

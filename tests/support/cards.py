@@ -353,6 +353,7 @@ async def card_room(
             tokens=tokens,
             pki=real_pki,
             habilitations=habilitations.of_card,
+            vault=PinVault(state / "pins"),
         )
     )
     cards = TestCards(

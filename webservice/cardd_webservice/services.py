@@ -10,14 +10,19 @@ from prometheus_client import CollectorRegistry
 
 from cardd.cards.sessions import CardSession
 from cardd.cards.types import (
+    AuthenticationRequest,
+    AuthenticationView,
     CardDataView,
     CardView,
+    DecryptionView,
+    DecryptRequest,
     PinChangeRequest,
     ReaderView,
     SessionRequest,
     SignatureView,
     SignRequest,
     TestCardRequest,
+    UnblockRequest,
 )
 from cardd.clock import Clock
 from cardd.events import EventBus
@@ -104,8 +109,22 @@ class CardSessions(Protocol):
         """Change the card's PIN."""
         ...
 
+    async def unblock_pin(self, serial: str, request: UnblockRequest) -> None:
+        """Set a new PIN with the card's PUK."""
+        ...
+
     async def sign(self, serial: str, request: SignRequest, session: CardSession) -> SignatureView:
         """Sign with a key of the card."""
+        ...
+
+    async def authenticate(
+        self, serial: str, request: AuthenticationRequest, session: CardSession
+    ) -> AuthenticationView:
+        """Sign a challenge with the card's authentication key."""
+        ...
+
+    async def decrypt(self, serial: str, request: DecryptRequest, session: CardSession) -> DecryptionView:
+        """Decrypt with a key of the card."""
         ...
 
 

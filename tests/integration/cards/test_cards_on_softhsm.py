@@ -28,6 +28,7 @@ from cardd.cards.personalisation import Personaliser
 from cardd.cards.sessions import CardSessions, SessionParts
 from cardd.cards.testcards import CardParts, TestCards
 from cardd.cards.types import (
+    ISSUED_TYPES,
     CardRole,
     CardType,
     CardView,
@@ -115,6 +116,7 @@ async def _room(state: Path) -> AsyncIterator[_Room]:
                 tokens=pool,
                 pki=pki,
                 habilitations=habilitations.of_card,
+                vault=PinVault(state / "pins"),
             )
         )
         cards = TestCards(
@@ -143,7 +145,7 @@ async def test_a_card_of_each_type_holds_the_objects_of_its_family_and_opens_a_s
     tmp_path: Path,
 ) -> None:
     async with _room(tmp_path) as room:
-        for card_type in CardType:
+        for card_type in ISSUED_TYPES:
             card = await room.card(card_type)
             token = await room.token_of(card.serial)
             before = {(found.kind, found.label) for found in await room.pool.list_objects(token)}

@@ -24,7 +24,15 @@ CERTIFICATES = "/api/v1/certificates/4f1c0b2dab"
 async def test_readers_are_a_list_and_cards_a_page(service: Running) -> None:
     status, readers = await service.json("GET", "/api/v1/readers")
     assert status == 200
-    assert readers == [{"name": f"cardd SoftHSM {CARD}", "state": "present", "card": CARD}]
+    assert readers == [
+        {
+            "name": f"cardd SoftHSM {CARD}",
+            "state": "present",
+            "card": CARD,
+            "generation": None,
+            "atr": None,
+        }
+    ]
     _, page = await service.json("GET", "/api/v1/cards?limit=2")
     assert [card["serial"] for card in page["items"]] == ["00000017", "00000025"]
     _, rest = await service.json("GET", f"/api/v1/cards?cursor={page['next_cursor']}")

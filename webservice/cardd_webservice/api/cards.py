@@ -11,26 +11,35 @@ from cardd.cards.errors import (
     CardAlreadyOpposedError,
     CardAlreadyPresentError,
     CardMechanismUnavailableError,
+    CardNotAcceptedError,
     CardNotTrustedError,
     CardOpposedError,
     CardRemovedError,
     CardSessionEndedError,
     CardSessionRequiredError,
     CardUnknownError,
+    CardUnreadableError,
     PinFinalTryError,
     PinIncorrectError,
     PinLockedError,
+    PukIncorrectError,
+    PukLockedError,
 )
 from cardd.cards.types import (
+    AuthenticationRequest,
+    AuthenticationView,
     CardDataView,
     CardSessionId,
     CardView,
+    DecryptionView,
+    DecryptRequest,
     OppositionRequest,
     PinChangeRequest,
     SessionRequest,
     SignatureView,
     SignRequest,
     TestCardRequest,
+    UnblockRequest,
 )
 from cardd.orders.errors import HabilitationNotApprovedError
 from cardd.orders.paging import Page, PageRequest
@@ -41,15 +50,28 @@ from cardd_webservice.paging import page_of
 
 _TAG = "Cards and readers"
 _SERIAL = Parameter("serial", "The card's serial: 8 digits.", example="00000017")
-_PIN_ERRORS = (
+_CARD_ERRORS = (
     CardUnknownError,
     CardAbsentError,
+    CardUnreadableError,
     CardRemovedError,
     CardOpposedError,
+    CardNotAcceptedError,
+)
+_PIN_ERRORS = (
+    *_CARD_ERRORS,
     CardNotTrustedError,
     PinIncorrectError,
     PinLockedError,
     PinFinalTryError,
+)
+_KEY_ERRORS = (
+    CardUnknownError,
+    CardAbsentError,
+    CardRemovedError,
+    CardSessionRequiredError,
+    CardSessionEndedError,
+    CardMechanismUnavailableError,
 )
 
 
@@ -130,10 +152,28 @@ async def change_pin(call: Call[PinChangeRequest]) -> Reply:
     return Reply(status=HTTPStatus.NO_CONTENT)
 
 
+async def unblock_pin(call: Call[UnblockRequest]) -> Reply:
+    """Set a new PIN with the card's PUK; wrong PUKs are counted. The card's sessions end."""
+    await call.services.sessions.unblock_pin(call.path("serial"), call.given)
+    return Reply(status=HTTPStatus.NO_CONTENT)
+
+
 async def sign(call: Call[SignRequest]) -> Reply:
     """Sign with a key of the card."""
     session = call.authorised_session()
     return Reply(await call.services.sessions.sign(call.path("serial"), call.given, session))
+
+
+async def authenticate(call: Call[AuthenticationRequest]) -> Reply:
+    """Sign a challenge: what is signed is a constant context, a zero byte, and the challenge."""
+    session = call.authorised_session()
+    return Reply(await call.services.sessions.authenticate(call.path("serial"), call.given, session))
+
+
+async def decrypt(call: Call[DecryptRequest]) -> Reply:
+    """Decrypt with a key of the card."""
+    session = call.authorised_session()
+    return Reply(await call.services.sessions.decrypt(call.path("serial"), call.given, session))
 
 
 def _covered(habilitation: HabilitationView) -> SessionHabilitation:
@@ -172,7 +212,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Read a card's data objects",
         tag=_TAG,
         parameters=(_SERIAL,),
-        errors=(CardUnknownError, CardAbsentError, CardRemovedError),
+        errors=(CardUnknownError, CardAbsentError, CardUnreadableError, CardRemovedError),
     ),
     Operation(
         method=HTTPMethod.POST,
@@ -213,6 +253,18 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         errors=_PIN_ERRORS,
     ),
     Operation(
+        method=HTTPMethod.PUT,
+        path="/cards/{serial}/pin/unblock",
+        handler=unblock_pin,
+        takes=UnblockRequest,
+        answers=None,
+        summary="Unblock the PIN with the PUK",
+        tag=_TAG,
+        status=HTTPStatus.NO_CONTENT,
+        parameters=(_SERIAL,),
+        errors=(*_CARD_ERRORS, PukIncorrectError, PukLockedError, CardMechanismUnavailableError),
+    ),
+    Operation(
         method=HTTPMethod.POST,
         path="/cards/{serial}/sign",
         handler=sign,
@@ -222,14 +274,33 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag=_TAG,
         access=Access.CARD,
         parameters=(_SERIAL,),
-        errors=(
-            CardUnknownError,
-            CardAbsentError,
-            CardRemovedError,
-            CardSessionRequiredError,
-            CardSessionEndedError,
-            CardMechanismUnavailableError,
-        ),
+        errors=_KEY_ERRORS,
+        keeping=Keeping.MEMORY,
+    ),
+    Operation(
+        method=HTTPMethod.POST,
+        path="/cards/{serial}/authenticate",
+        handler=authenticate,
+        takes=AuthenticationRequest,
+        answers=AuthenticationView,
+        summary="Sign a challenge with the card's authentication key",
+        tag=_TAG,
+        access=Access.CARD,
+        parameters=(_SERIAL,),
+        errors=_KEY_ERRORS,
+        keeping=Keeping.MEMORY,
+    ),
+    Operation(
+        method=HTTPMethod.POST,
+        path="/cards/{serial}/decrypt",
+        handler=decrypt,
+        takes=DecryptRequest,
+        answers=DecryptionView,
+        summary="Decrypt with a key of the card",
+        tag=_TAG,
+        access=Access.CARD,
+        parameters=(_SERIAL,),
+        errors=_KEY_ERRORS,
         keeping=Keeping.MEMORY,
     ),
     Operation(
