@@ -24,7 +24,7 @@ from cardd.readers import Readers, ServiceDown, SystemPcsc, available
 from cardd.readers.types import ReadersEvent
 from cardd.settings import ReaderSettings, Settings
 from cardd.text import Text
-from cardd.virtualcard import VirtualReaders
+from cardd.virtualcard import CardEvent, VirtualReaders
 from cardd.virtualcard.errors import ConfinementUnavailableError
 from cardd.virtualcard.slots import READERS
 
@@ -89,7 +89,9 @@ async def card_readers(settings: Settings, clock: Clock) -> AsyncIterator[CardRe
 
     It changes this process's environment, for libpcsclite reads it; nothing may have called libpcsclite before.
     """
-    virtual = VirtualReaders(settings.runtime / "pcsc", settings.state / "virtual-cards", clock)
+    virtual = VirtualReaders(
+        settings.runtime / "pcsc", settings.state / "virtual-cards", clock, observer=_log_movement
+    )
     try:
         found = await _choose(settings, virtual)
         os.environ.update(found.environment)
@@ -160,6 +162,10 @@ async def _why_the_machine(wanted: ReaderSettings) -> Text | None:
         return _NAMED
     real = [name for name in await machine_readers() if not name.startswith(_VIRTUAL_PREFIX)]
     return _REAL_READERS if real else None
+
+
+def _log_movement(card: str, reader: str, event: CardEvent) -> None:
+    _log.debug("virtual_card", card=card, reader=reader, befell=event.value)
 
 
 def _write_environment(path: Path, environment: Mapping[str, str]) -> None:
