@@ -243,9 +243,8 @@ async def _receive(channel: socket.socket) -> _Reply:
         await readable.wait()
     finally:
         loop.remove_reader(channel)
-    data, descriptors, _, _ = socket.recv_fds(channel, 1024, 1)
-    for descriptor in descriptors:  # a child that inherited it would keep the card in its reader
-        os.set_inheritable(descriptor, False)  # noqa: FBT003 - the standard library's signature
+    # Close-on-exec from the first moment: a child that inherited a connection would keep its card in the reader.
+    data, descriptors, _, _ = socket.recv_fds(channel, 1024, 1, socket.MSG_CMSG_CLOEXEC)
     connection = socket.socket(fileno=descriptors[0]) if descriptors else None
     return _Reply(data.decode(errors="replace"), connection)
 
