@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from cardd.cards.types import CardEnvironment, CardRole, CardType, Holder
@@ -139,15 +141,37 @@ _HOLDER_ATTRIBUTES: Final = (NameOID.COMMON_NAME, NameOID.SURNAME, NameOID.GIVEN
 def _credential(found: ObjectInfo, key_roles: dict[KeyId | None, CardRole]) -> CardCredential | None:
     if found.kind is not ObjectKind.CERTIFICATE or found.certificate is None or found.key_id is None:
         return None
-    try:
-        certificate = x509.load_der_x509_certificate(found.certificate)
-        role = key_roles.get(found.key_id) or _role(found.label, certificate)
-        readable_name(certificate.subject)
-    except ValueError:
+    certificate = _parsed(found.certificate)
+    if certificate is None:
         return None
+    role = key_roles.get(found.key_id) or _role(found.label, certificate)
     if role is None:
         return None
     return CardCredential(role, found.key_id, found.label, certificate, found.certificate)
+
+
+def _parsed(content: bytes) -> x509.Certificate | None:
+    """Parse a certificate and all of it that is used anywhere, for `cryptography` parses most of it on demand."""
+    try:
+        certificate = x509.load_der_x509_certificate(content)
+        for name in (certificate.subject, certificate.issuer):
+            readable_name(name)
+        _ = certificate.extensions, certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except _UNREADABLE:
+        return None
+    return certificate
+
+
+#: What `cryptography` raises at what is not a certificate it can read.
+_UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 def _role(label: str, certificate: x509.Certificate) -> CardRole | None:
@@ -186,7 +210,7 @@ def _content(certificate: x509.Certificate, oid: x509.ObjectIdentifier, tag: int
     """Return what a private extension holds, where it is one short DER value of that tag."""
     try:
         value = certificate.extensions.get_extension_for_oid(oid).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except x509.ExtensionNotFound:
         return None
     if not isinstance(value, x509.UnrecognizedExtension) or len(value.value) < 2:
         return None
