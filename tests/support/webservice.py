@@ -24,11 +24,15 @@ from cryptography.x509.oid import NameOID
 from cardd.cards.errors import CardSessionUnknownError, CardUnknownError, PinIncorrectError
 from cardd.cards.sessions import CardSession
 from cardd.cards.types import (
+    AuthenticationRequest,
+    AuthenticationView,
     CardDataView,
     CardSerial,
     CardSessionId,
     CardType,
     CardView,
+    DecryptionView,
+    DecryptRequest,
     Holder,
     PinChangeRequest,
     PinState,
@@ -38,6 +42,7 @@ from cardd.cards.types import (
     SignatureView,
     SignRequest,
     TestCardRequest,
+    UnblockRequest,
 )
 from cardd.clock import ManualClock
 from cardd.errors import NotFoundError
@@ -153,6 +158,22 @@ class Sessions:
 
     async def sign(self, serial: str, request: SignRequest, session: Any) -> SignatureView:
         return SignatureView(signature=b"\x01\x02", mechanism=request.mechanism, certificate=CERTIFICATE)
+
+    async def unblock_pin(self, serial: str, request: UnblockRequest) -> None:
+        _check_known(serial)
+
+    async def authenticate(
+        self, serial: str, request: AuthenticationRequest, session: Any
+    ) -> AuthenticationView:
+        return AuthenticationView(
+            signature=b"\x01\x02",
+            mechanism="sha256_rsa_pkcs",
+            certificate=CERTIFICATE,
+            signed=b"context" + request.challenge,
+        )
+
+    async def decrypt(self, serial: str, request: DecryptRequest, session: Any) -> DecryptionView:
+        return DecryptionView(plaintext=b"plain", mechanism=request.mechanism)
 
 
 class Habilitations:
