@@ -76,6 +76,17 @@ class CardAlreadyPresentError(ConflictError):
     title = Text("The card is in a reader already", "La carte est déjà dans un lecteur")
 
 
+class CardNotVirtualError(ConflictError):
+    """Only a virtual card can be given faults."""
+
+    code = "card_not_virtual"
+    title = Text("The card is not virtual", "La carte n’est pas virtuelle")
+    default_advice = Text(
+        "Make a virtual card: `cardd card new --medium virtual`.",
+        "Créez une carte virtuelle : `cardd card new --medium virtual`.",
+    )
+
+
 class CardRemovedError(ConflictError):
     """The card was pulled while it was in use."""
 

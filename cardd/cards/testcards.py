@@ -14,7 +14,12 @@ import structlog
 
 from cardd.cards.cardreading import read_card_data
 from cardd.cards.dataobjects import CardFacts
-from cardd.cards.errors import CardAlreadyOpposedError, CardAlreadyPresentError, SessionEnd
+from cardd.cards.errors import (
+    CardAlreadyOpposedError,
+    CardAlreadyPresentError,
+    CardNotVirtualError,
+    SessionEnd,
+)
 from cardd.cards.identity import check_holder, make_holder, new_serial, rpps_of
 from cardd.cards.personalisation import BlankCard, CardKeyPair, Personaliser
 from cardd.cards.pin import form_problem
@@ -22,7 +27,7 @@ from cardd.cards.pintries import absent
 from cardd.cards.records import CardRecord, load_card, load_cards, reader_name
 from cardd.cards.sessions import CardSessions
 from cardd.cards.types import CardDataView, CardSerial, CardView, TestCardRequest
-from cardd.cards.virtualcards import VirtualCards
+from cardd.cards.virtualcards import FaultsRequest, VirtualCards
 from cardd.clock import Clock
 from cardd.custody.registry import HolderKind, claim, spki_hash
 from cardd.errors import CarddError, FieldProblem, InvalidFieldsError
@@ -174,6 +179,23 @@ class TestCards:
             raise absent(card.serial)
         await self._parts.sessions.card_gone(card, SessionEnd.REMOVED)
         return await self.get(serial)
+
+    async def set_faults(self, serial: str, request: FaultsRequest) -> None:
+        """Replace the faults of a virtual card, in force from its next insertion.
+
+        Raises:
+            CardUnknownError
+            CardNotVirtualError: a card of another medium does what its token does.
+        """
+        card = await load_card(self._store, serial)
+        if card.medium != VIRTUAL:
+            raise CardNotVirtualError(
+                Text(f"The card {serial} is not virtual.", f"La carte {serial} n’est pas virtuelle.")
+            )
+        self._parts.virtual.set_faults(card.serial, request.faults)
+        async with self._store.transaction() as tx:
+            kinds = [fault.__struct_config__.tag for fault in request.faults]
+            tx.journal("card.faults_set", f"card:{serial}", faults=kinds)
 
     async def oppose(self, serial: str, reason: str) -> CardView:
         """Block a card for good; its certificates are revoked with it, and the lists published.

@@ -8,8 +8,9 @@ start. What is in the readers is remembered, so that it is there again after a r
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
+import msgspec
 import sqlalchemy as sa
 import structlog
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from msgspec import Meta
 
 from cardd.cards.dataobjects import CardFacts
 from cardd.cards.identity import ISSUER_IDENTIFICATION, CertificateSlot, serial_file, slots
@@ -77,6 +79,12 @@ class VirtualCardNotSeenError(ConflictError):
         "`cardd diagnose` tells how pcscd and its readers are; then insert the card again.",
         "`cardd diagnose` montre l’état de pcscd et de ses lecteurs ; puis réinsérez la carte.",
     )
+
+
+class FaultsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The faults of a virtual card, in force from its next insertion until the daemon ends."""
+
+    faults: Annotated[tuple[Fault, ...], Meta(max_length=32)]
 
 
 @dataclass(frozen=True)
@@ -268,7 +276,10 @@ def _stored(facts: CardFacts, credentials: tuple[StoredCredential, ...], pin: Se
             profession=holder.profession,
             activities=tuple(
                 StoredActivity(
-                    number=number, structure_id=structure.id, structure_name=structure.name, role=structure.state
+                    number=number,
+                    structure_id=structure.id,
+                    structure_name=structure.name,
+                    role=structure.state,
                 )
                 for number in activities
             ),

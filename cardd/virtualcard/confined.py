@@ -29,6 +29,7 @@ _PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 _SOCKET = "pcscd.comm"
 _LONGEST_SOCKET_PATH = 107
 """unix(7), sun_path without its final zero byte."""
+_DESCRIPTOR_BYTES = 4
 _ANSWERS_WITHIN_SECONDS = 20
 _READER_CONFIGURATION = """\
 FRIENDLYNAME "Virtual PCD"
@@ -243,8 +244,15 @@ async def _receive(channel: socket.socket) -> _Reply:
         await readable.wait()
     finally:
         loop.remove_reader(channel)
-    # Close-on-exec from the first moment: a child that inherited a connection would keep its card in the reader.
-    data, descriptors, _, _ = socket.recv_fds(channel, 1024, 1, socket.MSG_CMSG_CLOEXEC)
+    # Close-on-exec from the first moment, which `socket.recv_fds` does not pass on: a child that inherited a
+    # connection would keep its card in the reader.
+    room = socket.CMSG_LEN(_DESCRIPTOR_BYTES)
+    data, ancillary, _, _ = channel.recvmsg(1024, room, socket.MSG_CMSG_CLOEXEC)
+    descriptors = [
+        int.from_bytes(content[:_DESCRIPTOR_BYTES], sys.byteorder)
+        for level, kind, content in ancillary
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+    ]
     connection = socket.socket(fileno=descriptors[0]) if descriptors else None
     return _Reply(data.decode(errors="replace"), connection)
 

@@ -153,6 +153,27 @@ def test_a_third_card_finds_no_free_reader(desk: Desk) -> None:
     assert third.move("remove").status == 409
 
 
+def test_a_virtual_card_misbehaves_as_told_from_its_next_insertion(desk: Desk) -> None:
+    path = f"/api/v1/test-cards/{desk.card}/faults"
+    locked = desk.daemon.call("PUT", path, {"faults": [{"type": "already_locked"}]})
+    assert locked.status == 204, locked.body
+    assert desk.session().status == 201
+    desk.move("remove")
+    assert desk.move("insert").json["pin"] == {"state": "locked", "tries_left": 0}
+    refused = desk.session()
+    assert (refused.status, refused.json["type"].rpartition(":")[2]) == (423, "pin_locked")
+    assert desk.daemon.call("PUT", path, {"faults": []}).status == 204
+
+
+def test_faults_that_do_not_exist_and_cards_that_are_not_virtual_are_refused(desk: Desk) -> None:
+    wrong = {"faults": [{"type": "slow", "seconds": -1}]}
+    assert desk.daemon.call("PUT", f"/api/v1/test-cards/{desk.card}/faults", wrong).status == 422
+    first = desk.daemon.call("GET", "/api/v1/cards").json["items"]
+    software = next(card["serial"] for card in first if card["medium"] == "softhsm")
+    refused = desk.daemon.call("PUT", f"/api/v1/test-cards/{software}/faults", {"faults": []})
+    assert (refused.status, refused.json["type"].rpartition(":")[2]) == (409, "card_not_virtual")
+
+
 @pytest.mark.parametrize("head_start", [0.0, 0.02, 0.05, 0.1, 0.2])
 def test_a_card_pulled_in_the_middle_of_login_is_told_at_once(desk: Desk, head_start: float) -> None:
     pulled = _pull_during(desk, desk.session, head_start)

@@ -44,6 +44,7 @@ from cardd.cards.types import (
     TestCardRequest,
     UnblockRequest,
 )
+from cardd.cards.virtualcards import FaultsRequest
 from cardd.clock import ManualClock
 from cardd.errors import NotFoundError
 from cardd.events import EventBus, EventType
@@ -121,6 +122,9 @@ class Cards:
 
     async def remove(self, serial: str) -> CardView:
         return await self.get(serial)
+
+    async def set_faults(self, serial: str, request: FaultsRequest) -> None:
+        _check_known(serial)
 
     async def oppose(self, serial: str, reason: str) -> CardView:
         return await self.get(serial)

@@ -24,6 +24,7 @@ from cardd.cards.types import (
     TestCardRequest,
     UnblockRequest,
 )
+from cardd.cards.virtualcards import FaultsRequest
 from cardd.clock import Clock
 from cardd.events import EventBus
 from cardd.igc.authority import Authority
@@ -83,6 +84,10 @@ class Cards(Protocol):
 
     async def remove(self, serial: str) -> CardView:
         """Take a test card out of its reader."""
+        ...
+
+    async def set_faults(self, serial: str, request: FaultsRequest) -> None:
+        """Replace the faults of a virtual card."""
         ...
 
     async def oppose(self, serial: str, reason: str) -> CardView:

@@ -99,3 +99,9 @@ async def test_a_directory_too_deep_for_a_socket_is_replaced(tmp_path: Path) -> 
     assert not deep.exists()
     await found.stop()
     assert not socket.parent.exists()
+
+
+async def test_a_child_process_does_not_keep_a_card_in_its_reader(readers: VirtualReaders) -> None:
+    connection = await readers.pcscd.connector()()
+    with connection:
+        assert not connection.get_inheritable()

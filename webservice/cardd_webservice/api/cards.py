@@ -13,6 +13,7 @@ from cardd.cards.errors import (
     CardMechanismUnavailableError,
     CardNotAcceptedError,
     CardNotTrustedError,
+    CardNotVirtualError,
     CardOpposedError,
     CardRemovedError,
     CardSessionEndedError,
@@ -41,9 +42,11 @@ from cardd.cards.types import (
     TestCardRequest,
     UnblockRequest,
 )
+from cardd.cards.virtualcards import FaultsRequest, VirtualCardNotSeenError
 from cardd.orders.errors import HabilitationNotApprovedError
 from cardd.orders.paging import Page, PageRequest
 from cardd.orders.types import HabilitationId, HabilitationView, OfferUsages, StructureView
+from cardd.virtualcard.errors import NoFreeReaderError
 from cardd_webservice.guard.policy import Access
 from cardd_webservice.operations import SESSION_HEADER, Call, Keeping, Nothing, Operation, Parameter, Reply
 from cardd_webservice.paging import page_of
@@ -120,6 +123,12 @@ async def insert_test_card(call: Call[Nothing]) -> Reply:
 async def remove_test_card(call: Call[Nothing]) -> Reply:
     """Take a test card out of its reader; its session ends at once."""
     return Reply(await call.services.cards.remove(call.path("serial")))
+
+
+async def set_faults(call: Call[FaultsRequest]) -> Reply:
+    """Have a virtual card misbehave from its next insertion."""
+    await call.services.cards.set_faults(call.path("serial"), call.given)
+    return Reply(status=HTTPStatus.NO_CONTENT)
 
 
 async def oppose_card(call: Call[OppositionRequest]) -> Reply:
@@ -334,7 +343,25 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Insert a test card",
         tag=_TAG,
         parameters=(_SERIAL,),
-        errors=(CardUnknownError, CardAlreadyPresentError, CardOpposedError),
+        errors=(
+            CardUnknownError,
+            CardAlreadyPresentError,
+            CardOpposedError,
+            NoFreeReaderError,
+            VirtualCardNotSeenError,
+        ),
+    ),
+    Operation(
+        method=HTTPMethod.PUT,
+        path="/test-cards/{serial}/faults",
+        handler=set_faults,
+        takes=FaultsRequest,
+        answers=None,
+        summary="Give a virtual card faults",
+        tag=_TAG,
+        status=HTTPStatus.NO_CONTENT,
+        parameters=(_SERIAL,),
+        errors=(CardUnknownError, CardNotVirtualError),
     ),
     Operation(
         method=HTTPMethod.POST,
@@ -345,6 +372,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Remove a test card",
         tag=_TAG,
         parameters=(_SERIAL,),
-        errors=(CardUnknownError, CardAbsentError),
+        errors=(CardUnknownError, CardAbsentError, VirtualCardNotSeenError),
     ),
 )
