@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -73,6 +74,8 @@ from cardd_pkcs11.errors import (
 )
 from cardd_pkcs11.operations import TokenOperations
 from cardd_pkcs11.types import KeyId, Secret
+
+T = TypeVar("T")
 
 #: Looks up the approved habilitations of a card now.
 HabilitationLookup = Callable[[str], Awaitable[tuple[HabilitationView, ...]]]
@@ -249,6 +252,7 @@ class CardSessions:
         for card in {live.card.serial: live.card for live in self._live.values()}.values():
             await self.end_all(card, SessionEnd.CLOSED)
         await self._pins.settle()
+        await self.uses.settle()
 
     @asynccontextmanager
     async def reaching(self, card: CardRecord) -> AsyncIterator[None]:
@@ -288,6 +292,19 @@ class CardSessions:
                 )
             )
         return live
+
+    async def while_present(self, session: CardSession, work: Callable[[], Awaitable[T]]) -> T:
+        """Do what a session allows, cut short with `CardRemovedError` as soon as its card leaves.
+
+        Raises:
+            CardSessionUnknownError, CardSessionEndedError, CardRemovedError, CardOpposedError
+        """
+
+        async def checked() -> T:
+            await self.own(session, session.card_serial)
+            return await work()
+
+        return await self.uses.while_present(session.card_serial, checked())
 
     async def while_logged_in(self, card: CardRecord, use: Awaitable[bytes]) -> bytes:
         """Await the use of a card's key; where the card turns out to be logged out, its sessions end.

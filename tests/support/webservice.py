@@ -7,12 +7,12 @@ import functools
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
@@ -93,6 +93,8 @@ PIN = "1234"
 _DATABASE = "cardd.sqlite3"
 STRUCTURE = StructureView(id=StructureId("318751275100020"), name="HOPITAL DE TEST")
 #: Neither valid DER nor meant to be: what the fakes hand out where bytes are only carried.
+T = TypeVar("T")
+
 CERTIFICATE = b"\x30\x03\x02\x01\x05"
 
 
@@ -151,6 +153,9 @@ class Sessions:
         if session_id not in self.opened:
             raise CardSessionUnknownError(Text("No such session.", "Aucune session."))
         return self.opened[session_id]
+
+    async def while_present(self, session: Any, work: Callable[[], Awaitable[T]]) -> T:
+        return await work()
 
     async def close(self, serial: str, session_id: str | None = None) -> None:
         _check_known(serial)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -49,6 +49,8 @@ from cardd.settings import Settings
 from cardd.store import Store
 from cardd.text import Text
 from cardd_webservice.guard.tokens import OwnerToken
+
+T = TypeVar("T")
 
 
 class Presence(Protocol):
@@ -104,6 +106,10 @@ class CardSessions(Protocol):
 
     async def get(self, session_id: str) -> CardSession:
         """Return an open session; raises when it is unknown or has ended."""
+        ...
+
+    async def while_present(self, session: CardSession, work: Callable[[], Awaitable[T]]) -> T:
+        """Do what a session allows, cut short as soon as its card leaves."""
         ...
 
     async def close(self, serial: str, session_id: str | None = None) -> None:
