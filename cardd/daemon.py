@@ -8,18 +8,20 @@ import fcntl
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
 import structlog
 
-from cardd.clock import SystemClock
+from cardd.cardreaders import CardReaders, Watched, card_readers, no_card_readers
+from cardd.cards.modules import CardModules
+from cardd.clock import Clock, SystemClock
 from cardd.errors import ConflictError
 from cardd.events import EventBus
 from cardd.logs import configure_logs
-from cardd.parts import Ground, Parts, assembled, duties, start
+from cardd.parts import Ground, Parts, assembled, duties, start, watching
 from cardd.progress import Progress
 from cardd.settings import Settings
 from cardd.store import Store, tables
@@ -36,6 +38,9 @@ _log = structlog.get_logger(__name__)
 
 #: The port that `http_port = 0` found at the first start, kept so that addresses in certificates stay good.
 _PORT_FACT = "http_port"
+
+#: Finds the readers to watch.
+ReadersMaker = Callable[[Settings, Clock], AbstractAsyncContextManager[CardReaders]]
 
 
 class StateInUseError(ConflictError):
@@ -55,7 +60,7 @@ async def prepare(settings: Settings, progress: Progress) -> None:
     Raises `CarddError`.
     """
     configure_logs(settings.log)
-    async with _ready_parts(settings, progress) as (_, reservation):
+    async with _ready_parts(settings, progress, _unwatched) as (_, reservation):
         reservation.close()
 
 
@@ -66,7 +71,10 @@ async def run(settings: Settings, progress: Progress, ready: Callable[[str], Non
     """
     configure_logs(settings.log)
     stopping = _stop_signals()
-    async with _ready_parts(settings, progress) as (parts, reservation):
+    async with (
+        _ready_parts(settings, progress, card_readers) as (parts, reservation),
+        watching(parts),
+    ):
         upkeep = Upkeep(parts.clock, duties(parts))
         application = create_application(_services(parts, upkeep))
         async with serving(application, reservation, settings.runtime) as address:
@@ -82,7 +90,15 @@ async def run(settings: Settings, progress: Progress, ready: Callable[[str], Non
 
 
 @asynccontextmanager
-async def _ready_parts(settings: Settings, progress: Progress) -> AsyncIterator[tuple[Parts, Reservation]]:
+async def _unwatched(settings: Settings, clock: Clock) -> AsyncIterator[CardReaders]:
+    """Watch no reader, for a state that is only being prepared."""
+    yield no_card_readers(settings, clock)
+
+
+@asynccontextmanager
+async def _ready_parts(
+    settings: Settings, progress: Progress, readers: ReadersMaker
+) -> AsyncIterator[tuple[Parts, Reservation]]:
     """Open the state, hold the port, and start every part."""
     forbid_core_dumps()
     settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -93,7 +109,10 @@ async def _ready_parts(settings: Settings, progress: Progress) -> AsyncIterator[
         try:
             reservation = await _reserved_port(settings, store)
             try:
-                async with assembled(Ground(settings, clock, store, bus), reservation.address) as parts:
+                async with (
+                    readers(settings, clock) as found,
+                    assembled(Ground(settings, clock, store, bus, found), reservation.address) as parts,
+                ):
                     await start(parts, progress)
                     yield parts, reservation
             finally:
@@ -167,7 +186,7 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
         kept_up = HealthPart(
             name="upkeep", ok=not failing, detail=Text(failing, failing) if failing else None
         )
-        return [hosts, kept_up]
+        return [hosts, _readers_health(parts.readers), _modules_health(parts.inserted.modules), kept_up]
 
     return Services(
         settings=parts.settings,
@@ -185,6 +204,28 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
         tokens=tokens,
         health=health,
     )
+
+
+def _readers_health(readers: CardReaders) -> HealthPart:
+    """Say what is watched; only a confined pcscd that is gone is a failure, for nobody else restarts it."""
+    up = readers.readers is not None and readers.readers.service_is_up
+    if readers.readers is None or up:
+        return HealthPart(name="readers", ok=True, detail=readers.sentence)
+    gone = Text("pcscd does not answer", "pcscd ne répond pas")
+    detail = Text(f"{readers.sentence.en} ({gone.en})", f"{readers.sentence.fr} ({gone.fr})")
+    return HealthPart(name="readers", ok=readers.watched is not Watched.VIRTUAL, detail=detail)
+
+
+def _modules_health(modules: CardModules) -> HealthPart:
+    """Say which modules drive cards in readers, and which of those named are missing; nothing fails by that."""
+    here = ", ".join(module.name for module in modules.available)
+    found = Text(
+        f"Cards in readers are driven by: {here or 'none'}.",
+        f"Les cartes dans les lecteurs sont pilotées par : {here or 'aucun module'}.",
+    )
+    sentences = [found, *(each.reason for each in modules.missing)]
+    detail = Text(" ".join(each.en for each in sentences), " ".join(each.fr for each in sentences))
+    return HealthPart(name="card_modules", ok=True, detail=detail)
 
 
 def _stop_signals() -> asyncio.Event:

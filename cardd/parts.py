@@ -7,10 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from cardd.cardreaders import CardReaders
+from cardd.cards.inserted import InsertedCards
+from cardd.cards.modules import CardModules, card_modules_named
 from cardd.cards.personalisation import Personaliser
 from cardd.cards.presence import Presence
 from cardd.cards.sessions import CardSessions, SessionParts
 from cardd.cards.testcards import CardParts, TestCards
+from cardd.cards.virtualcards import VirtualCards
 from cardd.clock import Clock
 from cardd.custody.errors import token_errors_translated
 from cardd.custody.keys import KeyMaker
@@ -53,7 +57,10 @@ class Parts:
     vault: PinVault
     intents: KeyIntents
     pki: Pki
+    readers: CardReaders
+    inserted: InsertedCards
     presence: Presence
+    virtual: VirtualCards
     cards: TestCards
     sessions: CardSessions
     habilitations: Habilitations
@@ -70,6 +77,7 @@ class Ground:
     clock: Clock
     store: Store
     bus: EventBus
+    readers: CardReaders
 
 
 @asynccontextmanager
@@ -80,14 +88,27 @@ async def assembled(ground: Ground, address: str) -> AsyncIterator[Parts]:
     environment = {"SOFTHSM2_CONF": str(await asyncio.to_thread(write_softhsm_config, settings.state))}
     hosts = settings.tokens.processes or min(os.cpu_count() or 1, _MOST_HOSTS_BY_DEFAULT)
     pool, linter = TokenHostPool(profile, hosts, environment), Linter()
+    modules = await asyncio.to_thread(_card_modules, ground)
+    inserted = InsertedCards(ground.store, modules)
     try:
-        yield _connected(ground, pool, linter, pki_policy(settings, address))
+        yield _connected(ground, pool, linter, inserted, pki_policy(settings, address))
     finally:
+        await inserted.close()
+        await modules.close()
         await linter.close()
         await pool.close()
 
 
-def _connected(ground: Ground, pool: TokenHostPool, linter: Linter, policy: PkiPolicy) -> Parts:
+def _card_modules(ground: Ground) -> CardModules:
+    """Look for the modules of cards in readers."""
+    settings = ground.settings
+    names = card_modules_named(settings.cards.modules)
+    return CardModules(names, settings.state / "card-modules", ground.readers.environment)
+
+
+def _connected(
+    ground: Ground, pool: TokenHostPool, linter: Linter, inserted: InsertedCards, policy: PkiPolicy
+) -> Parts:
     settings, clock, store = ground.settings, ground.clock, ground.store
     vault = PinVault(settings.state / "pins")
     keeper, intents = TokenKeeper(store, pool, vault), KeyIntents(store, pool)
@@ -114,7 +135,15 @@ def _connected(ground: Ground, pool: TokenHostPool, linter: Linter, policy: PkiP
             tokens=pool,
             pki=pki,
             habilitations=habilitations.of_card,
+            vault=vault,
+            inserted=inserted,
         )
+    )
+    readers = ground.readers
+    if readers.readers is not None:
+        inserted.attach(readers.readers)
+    virtual = VirtualCards(
+        store, pki, readers.virtual, bus=ground.bus, unavailable=readers.virtual_unavailable
     )
     cards = TestCards(
         CardParts(
@@ -126,6 +155,7 @@ def _connected(ground: Ground, pool: TokenHostPool, linter: Linter, policy: PkiP
             pki=pki,
             habilitations=habilitations,
             sessions=sessions,
+            virtual=virtual,
         )
     )
     order_parts = OrderParts(
@@ -149,7 +179,10 @@ def _connected(ground: Ground, pool: TokenHostPool, linter: Linter, policy: PkiP
         vault=vault,
         intents=intents,
         pki=pki,
-        presence=Presence(store),
+        readers=readers,
+        inserted=inserted,
+        presence=Presence(store, inserted),
+        virtual=virtual,
         cards=cards,
         sessions=sessions,
         habilitations=habilitations,
@@ -181,6 +214,15 @@ async def start(parts: Parts, progress: Progress) -> None:
     await parts.certificates.finish_token_writes()
     await ensure_demonstration(parts.store, parts.habilitations, parts.cards)
     progress(ProgressStep(total, total, Text("Ready", "Prêt")))
+
+
+@asynccontextmanager
+async def watching(parts: Parts) -> AsyncIterator[None]:
+    """Watch the readers for the length of the context, with the virtual cards in them that were there before."""
+    async with parts.readers.watching():
+        if parts.virtual.unavailable is None:
+            await parts.virtual.reinsert()
+        yield
 
 
 def duties(parts: Parts) -> tuple[Duty, ...]:

@@ -121,6 +121,29 @@ class CardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     pin_tries: Annotated[
         int, Meta(ge=2, le=15, description="Wrong PINs in a row that block a test card.")
     ] = 3
+    modules: Annotated[
+        str,
+        Meta(
+            description="Profiles of the PKCS#11 modules for cards in readers, separated by commas; the first that "
+            "drives a card is used."
+        ),
+    ] = "opensc,cryptolib-cps"
+
+
+class ReaderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Card readers. One pcscd is watched: a private one with virtual readers, or the machine's own."""
+
+    pcsc: Annotated[
+        Literal["auto", "off"],
+        Meta(description="`off`: no reader is watched, and test cards are SoftHSM's only."),
+    ] = "auto"
+    virtual: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(
+            description="Two virtual readers instead of the machine's own. `auto`: where no real reader is "
+            "plugged in when the daemon starts."
+        ),
+    ] = "auto"
 
 
 class OrderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -201,6 +224,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     publication: PublicationSettings = PublicationSettings()
     tokens: TokenSettings = TokenSettings()
     cards: CardSettings = CardSettings()
+    readers: ReaderSettings = ReaderSettings()
     orders: OrderSettings = OrderSettings()
     smtp: SmtpSettings = SmtpSettings()
     log: LogSettings = LogSettings()

@@ -9,9 +9,19 @@ python=${python:-python3.11}
 
 missing=()
 why=()
+needed=0
+driver=/usr/lib/pcsc/drivers/serial/libifdvpcd.so
 # need PACKAGE WHY CHECK…: notes the package as missing unless the check succeeds.
 need() {
-    "${@:3}" >/dev/null 2>&1 || { missing+=("$1") && why+=("$2"); }
+    "${@:3}" >/dev/null 2>&1 || { missing+=("$1") && why+=("$2") && needed=1; }
+}
+# want PACKAGE WHY CHECK…: the same, but cardd does without where it cannot be installed.
+want() {
+    "${@:3}" >/dev/null 2>&1 || { missing+=("$1") && why+=("$2, if possible"); }
+}
+give_up() {
+    echo "$1" >&2
+    exit "$needed"
 }
 one_of() { for path in "$@"; do [ ! -e "$path" ] || return 0; done; return 1; }
 
@@ -22,6 +32,7 @@ need gcc "Python packages that compile" command -v gcc
 need swig "card readers (PC/SC) from Python" command -v swig
 need libpcsclite-dev "card readers (PC/SC) from Python" test -e /usr/include/PCSC/winscard.h
 need pcscd "card readers (PC/SC)" test -x /usr/sbin/pcscd
+want vsmartcard-vpcd "virtual card readers" test -e "$driver"
 need softhsm2 "software tokens that hold the keys" command -v softhsm2-util
 need opensc "pkcs11-tool: the keys from other programs" command -v pkcs11-tool
 need libengine-pkcs11-openssl "the keys from OpenSSL" one_of /usr/lib/*/engines-3/pkcs11.so
@@ -35,17 +46,27 @@ echo "These system packages are missing and will be installed with apt-get:" >&2
 for i in "${!missing[@]}"; do printf '  %-26s %s\n' "${missing[$i]}" "${why[$i]}" >&2; done
 
 if ! command -v apt-get >/dev/null; then
-    echo "error: there is no apt-get — install what the list names in this system's way, then run make again" >&2
-    exit 1
+    give_up "error: there is no apt-get — install what the list names in this system's way, then run make again"
 fi
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
     if ! command -v sudo >/dev/null; then
-        echo "error: neither root nor sudo — ask an administrator for: apt-get install ${missing[*]}" >&2
-        exit 1
+        give_up "error: neither root nor sudo — ask an administrator for: apt-get install ${missing[*]}"
     fi
     as_root=(sudo)
     echo "sudo may ask for your password." >&2
 fi
 "${as_root[@]}" apt-get update -q >&2
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >&2
+had_driver=0
+[ ! -e "$driver" ] || had_driver=1
+install() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >&2; }
+install "${missing[@]}" || give_up "error: apt-get could not install all of: ${missing[*]}"
+
+# The virtual readers' driver listens on every interface, without a password. cardd runs it in a namespace of its own;
+# the machine's pcscd is kept from loading it too, unless the driver was there before and somebody may want it so.
+readers=/etc/reader.conf.d
+if [ "$had_driver" -eq 0 ] && [ -e "$readers/vpcd" ]; then
+    "${as_root[@]}" mv "$readers/vpcd" "$readers/.vpcd"
+    echo "The machine's own pcscd does not load the virtual readers: $readers/vpcd is now .vpcd (hidden files are skipped)." >&2
+    ! command -v systemctl >/dev/null || "${as_root[@]}" systemctl try-restart pcscd.service >/dev/null 2>&1 || true
+fi

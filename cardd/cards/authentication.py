@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum, unique
-from typing import NamedTuple
 
 import sqlalchemy as sa
 from cryptography import x509
@@ -17,19 +16,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from cardd.cards.errors import CardNotTrustedError
 from cardd.cards.identity import certified_card_number, slots
+from cardd.cards.recognition import card_number_in, recognise
 from cardd.cards.records import CardRecord
-from cardd.cards.types import CardSerial, CardType
-from cardd.igc import der
+from cardd.cards.signing import Signable, for_module
+from cardd.cards.types import ISSUED_TYPES, CardRole, CardSerial, CardType
 from cardd.igc.authority import Authority
 from cardd.igc.issuing import serial_hex
 from cardd.igc.names import CaName
-from cardd.igc.profiles import PRIVATE_CARD_SERIAL, PROFILES
+from cardd.igc.profiles import PROFILES
 from cardd.igc.signer import verifies
 from cardd.store import Store
 from cardd.store.tables import certificates
 from cardd.text import Text
-from cardd_pkcs11.operations import TokenOperations
-from cardd_pkcs11.types import KeyId, ObjectInfo, ObjectKind, SignMechanism, Spki
+from cardd_pkcs11.types import SignMechanism, Spki
 
 #: Bytes of chance in a challenge.
 CHALLENGE_BYTES = 32
@@ -52,53 +51,35 @@ class TrustRule(StrEnum):
     CHALLENGE = "challenge"
 
 
-class AuthenticationKey(NamedTuple):
-    """The authentication key as found on the card."""
-
-    key_id: KeyId
-    certificate: x509.Certificate
-
-    @property
-    def spki(self) -> Spki:
-        """The public key in DER."""
-        public_key = self.certificate.public_key()
-        return Spki(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
-
-
-async def authenticate(
-    tokens: TokenOperations, store: Store, authorities: Authorities, card: CardRecord, now: datetime
-) -> None:
+async def authenticate(card: CardRecord, store: Store, authorities: Authorities, now: datetime) -> None:
     """Check a card that is logged in.
 
     Raises:
         CardNotTrustedError: `rule` says what it did not prove.
         TokenError: the token failed.
     """
-    key = find_authentication_key(await tokens.list_objects(card.token_serial), card.type)
-    check_certificate(key.certificate, card.serial, card.type, authorities, now)
-    await _check_not_revoked(store, key.certificate, authorities, card.type)
+    access = card.reached()
+    found = recognise(await access.tokens.list_objects(access.token_serial))
+    key = found.credential(CardRole.AUTHENTICATION)
+    if key is None:
+        raise _refused(
+            TrustRule.CERTIFICATE_PRESENT,
+            "It holds no readable authentication certificate.",
+            "Elle ne porte pas de certificat d’authentification lisible.",
+        )
+    certificate, card_type = key.certificate, card.type or found.type
+    if card_type not in ISSUED_TYPES:
+        raise _refused(TrustRule.CHAIN, "Its type is not issued here.", "Son type n’est pas émis ici.")
+    check_certificate(certificate, card.serial, card_type, authorities, now)
+    await _check_not_revoked(store, certificate, authorities, card_type)
     challenge = CHALLENGE_CONTEXT + secrets.token_bytes(CHALLENGE_BYTES)
-    mechanism = SignMechanism.SHA256_RSA_PKCS
-    signature = await tokens.sign(card.token_serial, key.key_id, mechanism, challenge, spki=key.spki)
-    check_challenge(key.certificate, challenge, signature)
-
-
-def find_authentication_key(objects: tuple[ObjectInfo, ...], card_type: CardType) -> AuthenticationKey:
-    """Find the authentication certificate by its label, and its key by the identifier that they share."""
-    label = slots(card_type)[0].certificate_label
-    for found in objects:
-        if found.kind is ObjectKind.CERTIFICATE and found.label == label:
-            if found.certificate is None or found.key_id is None:
-                break
-            try:
-                return AuthenticationKey(found.key_id, x509.load_der_x509_certificate(found.certificate))
-            except ValueError:
-                break
-    raise _refused(
-        TrustRule.CERTIFICATE_PRESENT,
-        "It holds no readable authentication certificate.",
-        "Elle ne porte pas de certificat d’authentification lisible.",
+    asked = for_module(
+        Signable(SignMechanism.SHA256_RSA_PKCS, challenge), card.capabilities, CardRole.AUTHENTICATION
     )
+    signature = await access.tokens.sign(
+        access.token_serial, key.key_id, asked.mechanism, asked.data, spki=_spki(certificate)
+    )
+    check_challenge(certificate, challenge, signature)
 
 
 def check_certificate(
@@ -130,7 +111,7 @@ def check_certificate(
             "Son certificat n’est pas dans sa période de validité.",
         )
     _check_purpose(certificate)
-    if _card_number_in(certificate) != certified_card_number(serial):
+    if card_number_in(certificate) != certified_card_number(serial):
         raise _refused(
             TrustRule.CARD_NUMBER,
             "Its certificate names another card.",
@@ -197,17 +178,9 @@ def _check_purpose(certificate: x509.Certificate) -> None:
         )
 
 
-def _card_number_in(certificate: x509.Certificate) -> str | None:
-    try:
-        value = certificate.extensions.get_extension_for_oid(PRIVATE_CARD_SERIAL).value
-    except x509.ExtensionNotFound:
-        return None
-    if not isinstance(value, x509.UnrecognizedExtension) or value.value[:1] != bytes(
-        [der.TAG_PRINTABLE_STRING]
-    ):
-        return None
-    text = value.value[2:].decode("ascii", errors="replace")
-    return text if len(text) == value.value[1] else None
+def _spki(certificate: x509.Certificate) -> Spki:
+    public_key = certificate.public_key()
+    return Spki(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
 def _refused(rule: TrustRule, english: str, french: str) -> CardNotTrustedError:

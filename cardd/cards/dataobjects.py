@@ -1,8 +1,8 @@
 """The data objects of application "CPS" on a test card: their names, their contents, and how they are read.
 
-The bytes on real cards are not published, so that these contents are ours, and this module is the one place
-that knows them: UTF-8 lines `name=value`. The parser takes whatever it finds: lines it does not know are
-passed over, and what is missing is None.
+The bytes on real cards are not published. Test cards on software tokens hold UTF-8 lines `name=value`, virtual
+cards hold UTF-8 strings one after the other under the tags 80, 81, 82 … (ISO/IEC 8825-1). The parser takes
+whatever it finds: what it does not know is passed over, and what is missing is None.
 """
 
 import re
@@ -30,6 +30,15 @@ BILLING: Final = "CPS_SIT_FACT"
 #: Activities are numbered 01 to 16, with gaps, as on real cards.
 _ACTIVITY = re.compile(r"CPS_ACTIVITY_(0[1-9]|1[0-6])_PS\Z")
 _ACTIVITY_NUMBERS: Final = (1, 3)
+_FIRST_TAG: Final = 0x80
+#: What the tagged strings of each data object are, in their order.
+_STRINGS: Final = {
+    IDENTITY: ("issuer", "serial", "type"),
+    NAME: ("last_name", "first_name"),
+    INFORMATION: ("identifier", "profession"),
+    BILLING: ("situation",),
+}
+_ACTIVITY_STRINGS: Final = ("structure", "name", "state")
 
 
 class DataObject(msgspec.Struct, frozen=True):
@@ -88,6 +97,7 @@ def is_ours(label: str) -> bool:
 def read_objects(serial: CardSerial, objects: Mapping[str, bytes], *, complete: bool) -> CardDataView:
     """Return what a card's data objects say; `complete` tells whether private ones could be seen."""
     identity, name = _read(objects, IDENTITY), _read(objects, NAME)
+    information = _read(objects, INFORMATION)
     return CardDataView(
         serial=serial,
         complete=complete,
@@ -99,12 +109,12 @@ def read_objects(serial: CardSerial, objects: Mapping[str, bytes], *, complete: 
             issued_at=identity.get("issued_at"),
             opposes_at=identity.get("opposes_at"),
         ),
-        identifier=name.get("identifier"),
+        identifier=name.get("identifier") or information.get("identifier"),
         last_name=name.get("last_name"),
         first_name=name.get("first_name"),
         title=name.get("title"),
         languages=tuple(_read(objects, LANGUAGES).get("languages", "").split()),
-        profession=_number(_read(objects, INFORMATION).get("profession")),
+        profession=_number(information.get("profession")),
         activities=tuple(_activities(objects)),
         billing=_read(objects, BILLING) or None,
     )
@@ -146,9 +156,42 @@ def _one_line(value: str) -> str:
 
 
 def _read(objects: Mapping[str, bytes], label: str) -> dict[str, str]:
-    text = objects.get(label, b"").decode("utf-8", errors="replace")
+    content = objects.get(label, b"")
+    strings = _tagged_strings(content)
+    if strings is not None:
+        return _named(label, strings)
+    text = content.decode("utf-8", errors="replace")
     pairs = (line.partition("=") for line in text.splitlines())
     return {name: value for name, separator, value in pairs if separator and value}
+
+
+def _tagged_strings(content: bytes) -> list[str] | None:
+    """Return the strings under the tags 80, 81 … in their order, None where the content is of another form."""
+    strings: list[str] = []
+    position = 0
+    while position + 2 <= len(content):
+        tag, length = content[position], content[position + 1]
+        if tag != _FIRST_TAG + len(strings):
+            return None
+        position += 2
+        if length & 0x80:
+            size = length & 0x7F
+            length = int.from_bytes(content[position : position + size], "big")
+            position += size
+        value = content[position : position + length]
+        if len(value) != length:
+            return None
+        strings.append(value.decode("utf-8", errors="replace"))
+        position += length
+    return strings if strings and position == len(content) else None
+
+
+def _named(label: str, strings: list[str]) -> dict[str, str]:
+    """Give the strings of a data object their names."""
+    if label == LANGUAGES:
+        return {"languages": " ".join(strings)}
+    names = _ACTIVITY_STRINGS if _ACTIVITY.match(label) else _STRINGS.get(label, ())
+    return {name: value for name, value in zip(names, strings, strict=False) if value}
 
 
 def _number(text: str | None) -> int | None:

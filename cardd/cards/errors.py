@@ -47,11 +47,44 @@ class CardAbsentError(ConflictError):
     )
 
 
+class CardUnreadableError(CarddError):
+    """The card is in a reader, but no module drives it."""
+
+    code = "card_unreadable"
+    status = 503
+    title = Text("The card cannot be used here", "La carte est inutilisable ici")
+    default_advice = Text(
+        "`cardd diagnose` lists the modules for cards; OpenSC drives CPS3 cards (package opensc-pkcs11).",
+        "`cardd diagnose` liste les modules pour cartes ; OpenSC pilote les CPS3 (paquet opensc-pkcs11).",
+    )
+
+    @classmethod
+    def because(cls, serial: str, problem: Text | None) -> "CardUnreadableError":
+        """Make the error of a card in a reader."""
+        why = problem or Text("It has not been read yet.", "Elle n’a pas encore été lue.")
+        return cls(
+            Text(
+                f"The card {serial} cannot be used. {why.en}", f"La carte {serial} est inutilisable. {why.fr}"
+            )
+        )
+
+
 class CardAlreadyPresentError(ConflictError):
     """A card that is in a reader cannot be inserted."""
 
     code = "card_already_present"
     title = Text("The card is in a reader already", "La carte est déjà dans un lecteur")
+
+
+class CardNotVirtualError(ConflictError):
+    """Only a virtual card can be given faults."""
+
+    code = "card_not_virtual"
+    title = Text("The card is not virtual", "La carte n’est pas virtuelle")
+    default_advice = Text(
+        "Make a virtual card: `cardd card new --medium virtual`.",
+        "Créez une carte virtuelle : `cardd card new --medium virtual`.",
+    )
 
 
 class CardRemovedError(ConflictError):
@@ -94,6 +127,40 @@ class CardNotTrustedError(CarddError):
         "Use another card; `cardd cards` shows the state of each and of its certificates.",
         "Utilisez une autre carte ; `cardd cards` montre leur état et celui de leurs certificats.",
     )
+
+
+class CardNotAcceptedError(CarddError):
+    """The card is not one of this test PKI; `environment` says what it is. Its PIN was not asked for."""
+
+    code = "card_not_accepted"
+    status = 403
+    title = Text("This card is not accepted", "Cette carte n’est pas acceptée")
+
+    @classmethod
+    def production(cls, serial: str, issuer: str) -> "CardNotAcceptedError":
+        """Make the error of a real professional's card."""
+        return cls(
+            Text(
+                f"The card {serial} is a card of the production PKI (issuer {issuer}); only test cards are used here.",
+                f"La carte {serial} est une carte de l’IGC de production (émetteur {issuer}) ; "
+                "seules des cartes de test sont utilisées ici.",
+            ),
+            advice=_ADVICE_TEST_CARD,
+            environment="production",
+        )
+
+    @classmethod
+    def of_another_pki(cls, serial: str, issuer: str, environment: str) -> "CardNotAcceptedError":
+        """Make the error of a card whose issuer is not a CA of this test PKI."""
+        return cls(
+            Text(
+                f"The card {serial} was not issued by this test PKI (issuer {issuer}): it cannot order here.",
+                f"La carte {serial} n’a pas été émise par cette IGC de test (émetteur {issuer}) : "
+                "elle ne peut pas commander ici.",
+            ),
+            advice=_ADVICE_TEST_CARD,
+            environment=environment,
+        )
 
 
 class PinIncorrectError(CarddError):
@@ -152,6 +219,45 @@ class PinFinalTryError(ConflictError):
         )
 
 
+class PukIncorrectError(CarddError):
+    """The PUK was wrong and cost a try; `tries_left` says how many remain, where that is known."""
+
+    code = "puk_incorrect"
+    status = 403
+    title = Text("The PUK is wrong", "Le code de déblocage est faux")
+
+    @classmethod
+    def with_tries(cls, tries_left: int | None) -> "PukIncorrectError":
+        """Make the error of a try that was counted."""
+        if tries_left is None:
+            return cls(Text("The PUK is wrong.", "Le code de déblocage est faux."), advice=_ADVICE_PUK)
+        return cls(
+            Text(
+                f"The PUK is wrong; tries left: {tries_left}.",
+                f"Le code de déblocage est faux ; essais restants : {tries_left}.",
+            ),
+            advice=_ADVICE_LOCKED if tries_left == 0 else _ADVICE_PUK,
+            tries_left=tries_left,
+        )
+
+
+class PukLockedError(CarddError):
+    """No try of the PUK is left: the card stays blocked."""
+
+    code = "puk_locked"
+    status = 423
+    title = Text("The PUK is blocked", "Le code de déblocage est bloqué")
+
+    @classmethod
+    def of(cls) -> "PukLockedError":
+        """Make the error."""
+        return cls(
+            Text("No try of the PUK is left on this card.", "Il ne reste aucun essai du code de déblocage."),
+            advice=_ADVICE_LOCKED,
+            tries_left=0,
+        )
+
+
 class CardSessionRequiredError(CarddError):
     """The operation needs an open card session, and none was named."""
 
@@ -200,8 +306,15 @@ _ADVICE_RETRY = Text(
     "Vérifiez le code avant l’essai suivant ; une carte se bloque après trois codes faux de suite.",
 )
 _ADVICE_LOCKED = Text(
-    "The card is blocked: make a new test card (`cardd card new`).",
-    "La carte est bloquée : créez une nouvelle carte de test (`cardd card new`).",
+    "The card is blocked: unblock it with its PUK (`cardd card unblock`) or make a new one (`cardd card new`).",
+    "La carte est bloquée : débloquez-la avec son code de déblocage (`cardd card unblock`) ou créez-en une autre.",
+)
+_ADVICE_PUK = Text(
+    "Check the PUK before the next try; that of test cards is 12345678.",
+    "Vérifiez le code avant l’essai suivant ; celui des cartes de test est 12345678.",
+)
+_ADVICE_TEST_CARD = Text(
+    "Make a test card with `cardd card new`.", "Créez une carte de test avec `cardd card new`."
 )
 _ENDS = {
     SessionEnd.CLOSED: Text("The card session was closed.", "La session de carte a été fermée."),

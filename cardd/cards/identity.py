@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from cardd.cards.types import (
+    ISSUED_TYPES,
     CardRole,
     CardSerial,
     CardType,
@@ -196,6 +197,8 @@ def check_holder(request: TestCardRequest, recipient: tuple[str, str]) -> Holder
             request.first_name if request.first_name is not None else recipient[1]
         ),
     }
+    if request.type not in ISSUED_TYPES:
+        checks["type"] = Text("is not issued here", "n’est pas émis ici")
     if request.type is not CardType.CPS:
         given = {"profession": request.profession, "rpps": request.rpps}
         checks |= {field: _CPS_ONLY for field, value in given.items() if value is not None}

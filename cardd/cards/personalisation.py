@@ -130,7 +130,7 @@ class Personaliser:
         key = await self._maker.make(
             blank.token_serial, key_id, slot.key_label, KeyAlgorithm.RSA_2048, KeyUse.SIGN
         )
-        issued = await self._pki.issue(_issue_request(slot, key, facts))
+        issued = await self._pki.issue(issue_request(slot, key, facts))
         await self._tokens.store_certificate(blank.token_serial, key_id, slot.certificate_label, issued.der)
         able = await ask_capabilities(self._tokens, blank.token_serial, key_id, slot.role)
         return CardKeyPair(slot, key, issued, able)
@@ -163,7 +163,8 @@ async def ask_capabilities(
     return tuple(capability for capability in found if capability.mechanisms)
 
 
-def _issue_request(slot: CertificateSlot, key: MadeKey, facts: CardFacts) -> IssueRequest:
+def issue_request(slot: CertificateSlot, key: MadeKey, facts: CardFacts) -> IssueRequest:
+    """Return what the PKI is asked for a key of a new card."""
     profession = facts.holder.profession
     return IssueRequest(
         profile=slot.profile,

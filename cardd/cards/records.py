@@ -1,7 +1,7 @@
-"""Cards as the store keeps them, and as they are shown."""
+"""Cards as the store keeps them and as readers hold them, together, and as they are shown."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,26 +11,37 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cardd.cards.errors import CardUnknownError
+from cardd.cards.access import CardAccess
+from cardd.cards.errors import CardUnknownError, CardUnreadableError
 from cardd.cards.identity import slots
+from cardd.cards.inserted import InsertedCard, InsertedCards
 from cardd.cards.pin import pin_view
 from cardd.cards.pintries import absent, opposed
+from cardd.cards.recognition import CardCredential, issuer_of
+from cardd.cards.signing import offered
 from cardd.cards.types import (
     Capability,
     CardCertificate,
+    CardEnvironment,
     CardRole,
     CardSerial,
     CardType,
     CardView,
     Holder,
+    PinView,
 )
 from cardd.igc.names import readable_name
 from cardd.store import Store
 from cardd.store.tables import cards, certificates, habilitation_cards
+from cardd.text import Text
+from cardd_pkcs11.operations import TokenOperations
 from cardd_pkcs11.types import KeyId, Spki, TokenSerial
 
 #: The family's generation whose objects test cards bear.
 GENERATION = "CPS3"
+#: Media: a software token, a card of ours in a virtual reader, a card that was not made here.
+SOFTHSM = "softhsm"
+FOREIGN = "pcsc"
 
 
 @dataclass(frozen=True)
@@ -56,64 +67,197 @@ class CardKey:
 
 @dataclass(frozen=True)
 class CardRecord:
-    """One card's row, its keys and its habilitations."""
+    """One card: its row where it was made here, what is in the reader where it is in one."""
 
     serial: CardSerial
     medium: str
-    type: CardType
-    token_serial: TokenSerial
-    holder: Holder
-    issued_at: datetime
-    opposes_at: datetime
-    opposed_at: datetime | None
-    opposed_reason: str | None
-    inserted: bool
-    pin_tries_left: int
-    capabilities: tuple[Capability, ...]
-    keys: tuple[CardKey, ...]
-    habilitations: tuple[str, ...]
-
-    @property
-    def reader(self) -> str | None:
-        """The name of the reader that the card is in."""
-        return reader_name(self.serial) if self.inserted else None
+    type: CardType | None = None
+    token_serial: TokenSerial | None = None
+    holder: Holder | None = None
+    issued_at: datetime | None = None
+    opposes_at: datetime | None = None
+    opposed_at: datetime | None = None
+    opposed_reason: str | None = None
+    inserted: bool = False
+    pin_tries_left: int | None = None
+    puk_tries_left: int | None = None
+    capabilities: tuple[Capability, ...] = ()
+    keys: tuple[CardKey, ...] = ()
+    habilitations: tuple[str, ...] = ()
+    generation: str = GENERATION
+    environment: CardEnvironment = CardEnvironment.TEST
+    reader: str | None = None
+    access: CardAccess | None = None
+    pin: PinView | None = None
+    problem: Text | None = None
 
     def key(self, role: CardRole) -> CardKey | None:
         """Return the key pair for a role, None where the card has none."""
         return next((key for key in self.keys if key.role is role), None)
 
     def check_usable(self) -> None:
-        """Refuse a card that is opposed or in no reader.
+        """Refuse a card that is opposed, in no reader, or that no module drives.
 
         Raises:
-            CardOpposedError, CardAbsentError
+            CardOpposedError, CardAbsentError, CardUnreadableError
         """
         if self.opposed_at is not None:
             raise opposed(self.serial)
+        self.reached()
+
+    def reached(self) -> CardAccess:
+        """Return the way to the card.
+
+        Raises:
+            CardAbsentError, CardUnreadableError
+        """
         if not self.inserted:
             raise absent(self.serial)
+        if self.access is None:
+            raise CardUnreadableError.because(self.serial, self.problem)
+        return self.access
 
     def view(self, *, module: str, tries: int) -> CardView:
-        """Return what is shown of the card; `tries` wrong PINs block it."""
+        """Return what is shown of the card; `module` drives it where no other is known, `tries` wrong PINs block it."""
+        counted = None if self.pin_tries_left is None else pin_view(self.pin_tries_left, tries)
         return CardView(
             serial=self.serial,
             type=self.type,
-            generation=GENERATION,
+            generation=self.generation,
             medium=self.medium,
             reader=self.reader,
-            module=module,
+            module=module if self.access is None else self.access.module,
             present=self.inserted,
             holder=self.holder,
             certificates=tuple(map(_certificate_view, self.keys)),
-            pin=pin_view(self.pin_tries_left, tries),
-            capabilities=self.capabilities,
+            pin=self.pin or counted,
+            capabilities=offered(self.capabilities),
             habilitations=self.habilitations,
             issued_at=self.issued_at,
             opposed=self.opposed_at is not None,
             opposed_at=self.opposed_at,
             opposed_reason=self.opposed_reason,
             opposes_at=self.opposes_at,
+            environment=self.environment,
+            problem=self.problem,
         )
+
+
+class CardDirectory:
+    """Every card: those made here, and those in readers."""
+
+    def __init__(
+        self,
+        store: Store,
+        tokens: TokenOperations,
+        *,
+        module: str,
+        tries: int,
+        inserted: InsertedCards | None,
+    ) -> None:
+        """Look in `store` and in `inserted`; test cards on software tokens are reached through `tokens`."""
+        self._store = store
+        self._tokens = tokens
+        self._module = module
+        self._tries = tries
+        self._inserted = inserted
+
+    async def find(self, serial: str) -> CardRecord:
+        """Return one card; one that was inserted just now is read first.
+
+        Raises:
+            CardUnknownError: it was not made here and is in no reader.
+        """
+        if self._inserted is not None:
+            await self._inserted.read(serial)
+        stay = None if self._inserted is None else self._inserted.find(serial)
+        try:
+            return self._placed(await load_card(self._store, serial), stay)
+        except CardUnknownError:
+            if stay is None:
+                raise
+            return _foreign(stay)
+
+    async def all(self) -> tuple[CardRecord, ...]:
+        """Return every card: those made here, oldest first, then the others in readers, by reader."""
+        if self._inserted is not None:
+            await self._inserted.read()
+        made = await load_cards(self._store)
+        stays = {} if self._inserted is None else {stay.serial: stay for stay in self._inserted.cards()}
+        known = {card.serial for card in made}
+        foreign = sorted(
+            (stay for serial, stay in stays.items() if serial not in known), key=lambda stay: stay.reader
+        )
+        return (
+            *(self._placed(card, stays.get(card.serial)) for card in made),
+            *(_foreign(stay) for stay in foreign),
+        )
+
+    def _placed(self, card: CardRecord, stay: InsertedCard | None) -> CardRecord:
+        if card.medium == SOFTHSM:
+            if not card.inserted or card.token_serial is None:
+                return card
+            access = CardAccess(self._tokens, card.token_serial, self._module, self._tries)
+            return replace(card, reader=reader_name(card.serial), access=access)
+        if stay is None:
+            return replace(card, inserted=False)
+        return replace(
+            card,
+            inserted=True,
+            token_serial=stay.token or card.token_serial,
+            reader=stay.reader,
+            access=stay.access,
+            keys=_keys_of(stay) or card.keys,
+            environment=stay.findings.environment if stay.findings.credentials else card.environment,
+            pin=stay.pin,
+            capabilities=stay.capabilities or card.capabilities,
+            problem=stay.problem,
+        )
+
+
+def _foreign(stay: InsertedCard) -> CardRecord:
+    """Describe a card that was not made here, by what it says itself."""
+    keys = _keys_of(stay)
+    return CardRecord(
+        serial=stay.serial,
+        medium=FOREIGN,
+        type=stay.findings.type,
+        token_serial=stay.token,
+        holder=stay.findings.holder,
+        opposes_at=min((key.not_after for key in keys), default=None),
+        inserted=True,
+        keys=keys,
+        capabilities=stay.capabilities,
+        generation=_GENERATIONS.get(stay.generation.value, stay.generation.value),
+        environment=stay.findings.environment,
+        reader=stay.reader,
+        access=stay.access,
+        pin=stay.pin,
+        problem=stay.problem,
+    )
+
+
+def _keys_of(stay: InsertedCard) -> tuple[CardKey, ...]:
+    return tuple(map(_key_on_card, stay.findings.credentials))
+
+
+def _key_on_card(found: CardCredential) -> CardKey:
+    certificate = found.certificate
+    return CardKey(
+        role=found.role,
+        key_id=found.key_id,
+        label=found.label,
+        serial=found.serial,
+        subject=readable_name(certificate.subject),
+        issuer=issuer_of(certificate),
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+        der=found.der,
+    )
+
+
+#: How generations are called in the API.
+_GENERATIONS = {"cps2ter": "CPS2ter", "cps3": "CPS3", "cps3_contactless": "CPS3", "cps4": "CPS4"}
 
 
 def reader_name(serial: CardSerial) -> str:
@@ -171,7 +315,7 @@ def _record(row: sa.Row[Any], signed: Sequence[sa.Row[Any]], habilitations: Sequ
         serial=CardSerial(row.serial),
         medium=row.medium,
         type=card_type,
-        token_serial=TokenSerial(row.token_serial),
+        token_serial=None if row.token_serial is None else TokenSerial(row.token_serial),
         holder=msgspec.convert(row.holder, Holder),
         issued_at=row.issued_at,
         opposes_at=row.opposes_at,
@@ -179,6 +323,7 @@ def _record(row: sa.Row[Any], signed: Sequence[sa.Row[Any]], habilitations: Sequ
         opposed_reason=row.opposed_reason,
         inserted=row.inserted,
         pin_tries_left=row.pin_tries_left,
+        puk_tries_left=row.puk_tries_left,
         capabilities=msgspec.convert(row.capabilities, tuple[Capability, ...]),
         keys=tuple(
             _key(by_role[slot.role.value], slot.role, slot.certificate_label)

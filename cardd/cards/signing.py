@@ -1,8 +1,12 @@
 """What may be asked of a card's key, and how it reaches the module: mechanisms, digests, capabilities."""
 
+import hashlib
 from typing import NamedTuple
 
+import msgspec
+
 from cardd.cards.errors import CardMechanismUnavailableError
+from cardd.cards.modules import modules_that_could
 from cardd.cards.types import Capability, CardRole, SignRequest
 from cardd.errors import FieldProblem, InvalidFieldsError
 from cardd.text import Text
@@ -22,17 +26,6 @@ _HASHING = {
 }
 #: Most bytes that RSASSA-PKCS1-v1_5 signs as they are: the modulus of a card's key less the padding (RFC 8017 §9.2).
 _RAW_LIMIT = 2048 // 8 - 11
-
-#: What the known modules do with a CPS3's keys, as tried with OpenSC 0.23 and Cryptolib CPS 5.2.2.
-_MODULES: dict[str, dict[CardRole, frozenset[str]]] = {
-    "opensc": {CardRole.AUTHENTICATION: frozenset({SignMechanism.RSA_PKCS.value})},
-    "cryptolib-cps": {
-        CardRole.AUTHENTICATION: frozenset(
-            {SignMechanism.RSA_PKCS.value, SignMechanism.SHA256_RSA_PKCS.value}
-        ),
-        CardRole.SIGNATURE: frozenset({SignMechanism.SHA256_RSA_PKCS.value}),
-    },
-}
 
 
 class Signable(NamedTuple):
@@ -72,6 +65,35 @@ def prepare(request: SignRequest) -> Signable:
     return Signable(SignMechanism.RSA_PKCS, DIGEST_INFO[len(request.digest)] + request.digest)
 
 
+def offered(capabilities: tuple[Capability, ...]) -> tuple[Capability, ...]:
+    """Return what the daemon offers with keys that can do `capabilities`: SHA-256 also where it hashes itself."""
+    return tuple(map(_with_hashing, capabilities))
+
+
+def for_module(asked: Signable, capabilities: tuple[Capability, ...], role: CardRole) -> Signable:
+    """Return what the module is asked for: a DigestInfo made here where it does not hash (RFC 8017 §9.2)."""
+    able = {
+        mechanism
+        for capability in capabilities
+        if capability.role is role and capability.operation == "sign"
+        for mechanism in capability.mechanisms
+    }
+    if asked.mechanism is not SignMechanism.SHA256_RSA_PKCS or asked.mechanism in able:
+        return asked
+    if SignMechanism.RSA_PKCS not in able:
+        return asked
+    digest = hashlib.sha256(asked.data).digest()
+    return Signable(SignMechanism.RSA_PKCS, DIGEST_INFO[len(digest)] + digest)
+
+
+def _with_hashing(capability: Capability) -> Capability:
+    hashing = SignMechanism.SHA256_RSA_PKCS.value
+    able = capability.mechanisms
+    if capability.operation != "sign" or SignMechanism.RSA_PKCS.value not in able or hashing in able:
+        return capability
+    return msgspec.structs.replace(capability, mechanisms=(*able, hashing))
+
+
 def check_capability(
     capabilities: tuple[Capability, ...], role: CardRole, operation: str, mechanism: str, *, module: str
 ) -> None:
@@ -92,9 +114,7 @@ def check_capability(
 
 def unavailable(role: CardRole, mechanism: str, *, module: str) -> CardMechanismUnavailableError:
     """Make the error of a key that cannot do something through `module`."""
-    could = sorted(
-        name for name, roles in _MODULES.items() if name != module and mechanism in roles.get(role, ())
-    )
+    could = sorted(modules_that_could(role.value, mechanism, other_than=module))
     others = f"; with a real card, {', '.join(could)} can" if could else ""
     autres = f" ; avec une vraie carte, {', '.join(could)} le peut" if could else ""
     return CardMechanismUnavailableError(

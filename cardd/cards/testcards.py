@@ -12,8 +12,14 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
-from cardd.cards.dataobjects import APPLICATION, BILLING, CardFacts, is_ours, read_objects
-from cardd.cards.errors import CardAlreadyOpposedError, CardAlreadyPresentError, SessionEnd
+from cardd.cards.cardreading import read_card_data
+from cardd.cards.dataobjects import CardFacts
+from cardd.cards.errors import (
+    CardAlreadyOpposedError,
+    CardAlreadyPresentError,
+    CardNotVirtualError,
+    SessionEnd,
+)
 from cardd.cards.identity import check_holder, make_holder, new_serial, rpps_of
 from cardd.cards.personalisation import BlankCard, CardKeyPair, Personaliser
 from cardd.cards.pin import form_problem
@@ -21,8 +27,8 @@ from cardd.cards.pintries import absent
 from cardd.cards.records import CardRecord, load_card, load_cards, reader_name
 from cardd.cards.sessions import CardSessions
 from cardd.cards.types import CardDataView, CardSerial, CardView, TestCardRequest
+from cardd.cards.virtualcards import FaultsRequest, VirtualCards
 from cardd.clock import Clock
-from cardd.custody.errors import token_errors_translated
 from cardd.custody.registry import HolderKind, claim, spki_hash
 from cardd.errors import CarddError, FieldProblem, InvalidFieldsError
 from cardd.events import EventType
@@ -39,11 +45,12 @@ from cardd.settings import Settings
 from cardd.store import Store, Transaction
 from cardd.store.tables import cards, habilitations, structures
 from cardd.text import Text
-from cardd_pkcs11.errors import ObjectNotFoundError
 from cardd_pkcs11.operations import TokenOperations
-from cardd_pkcs11.types import ObjectKind, Secret
+from cardd_pkcs11.types import Secret, TokenSerial
 
 DEFAULT_PIN = "1234"
+#: The medium of cards in virtual readers.
+VIRTUAL = "virtual"
 #: Why a card that has reached its term is opposed.
 TERM_REASON = "end of term"
 
@@ -62,6 +69,7 @@ class CardParts:
     pki: Pki
     habilitations: Habilitations
     sessions: CardSessions
+    virtual: VirtualCards
 
 
 @dataclass(frozen=True)
@@ -84,12 +92,15 @@ class TestCards:
         self._store = parts.store
         self._personaliser = parts.personaliser
         self._making = asyncio.Lock()
+        self._moving = asyncio.Lock()
         self._spare: list[BlankCard] = []
 
     async def recover(self) -> int:
         """At start: empty the tokens that no card came of, and return how many wait to be used again."""
         async with self._making:
-            known = {card.token_serial for card in await load_cards(self._store)}
+            made = await load_cards(self._store)
+            await self._parts.virtual.recover({card.serial for card in made if card.medium == VIRTUAL})
+            known = {card.token_serial for card in made}
             self._spare.clear()
             for token in await self._personaliser.leftovers():
                 if token.serial in known:
@@ -111,6 +122,8 @@ class TestCards:
             CarddError: the token, the PKI or the store refused; nothing is left of the card.
         """
         order = await self._checked(request)
+        if request.medium == VIRTUAL:
+            return await self._create_virtual(order)
         async with self._making:
             blank = await self._blank()
             try:
@@ -126,6 +139,8 @@ class TestCards:
         Raises:
             CardUnknownError, CardAlreadyPresentError
         """
+        if await self._is_virtual(serial):
+            return await self._insert_virtual(serial)
         reader = reader_name(CardSerial(serial))
         async with self._store.transaction() as tx:
             absent_card = (cards.c.serial == serial) & ~cards.c.inserted
@@ -135,12 +150,12 @@ class TestCards:
                 tx.publish(EventType.READER_ADDED, f"reader:{reader}", reader=reader)
                 tx.publish(EventType.CARD_INSERTED, f"card:{serial}", reader=reader)
                 await tx.answer("card", serial)
-        card = await load_card(self._store, serial)
+        await load_card(self._store, serial)
         if changed.rowcount != 1:
             raise CardAlreadyPresentError(
                 Text(f"The card {serial} is in “{reader}”.", f"La carte {serial} est dans « {reader} ».")
             )
-        return self._view(card)
+        return await self.get(serial)
 
     async def remove(self, serial: str) -> CardView:
         """Pull a test card: its sessions end, and what waits on it is told, at once.
@@ -148,6 +163,8 @@ class TestCards:
         Raises:
             CardUnknownError, CardAbsentError
         """
+        if await self._is_virtual(serial):
+            return await self._remove_virtual(serial)
         reader = reader_name(CardSerial(serial))
         async with self._store.transaction() as tx:
             present = (cards.c.serial == serial) & cards.c.inserted
@@ -161,7 +178,24 @@ class TestCards:
         if changed.rowcount != 1:
             raise absent(card.serial)
         await self._parts.sessions.card_gone(card, SessionEnd.REMOVED)
-        return self._view(await load_card(self._store, serial))
+        return await self.get(serial)
+
+    async def set_faults(self, serial: str, request: FaultsRequest) -> None:
+        """Replace the faults of a virtual card, in force from its next insertion.
+
+        Raises:
+            CardUnknownError
+            CardNotVirtualError: a card of another medium does what its token does.
+        """
+        card = await load_card(self._store, serial)
+        if card.medium != VIRTUAL:
+            raise CardNotVirtualError(
+                Text(f"The card {serial} is not virtual.", f"La carte {serial} n’est pas virtuelle.")
+            )
+        self._parts.virtual.set_faults(card.serial, request.faults)
+        async with self._store.transaction() as tx:
+            kinds = [fault.__struct_config__.tag for fault in request.faults]
+            tx.journal("card.faults_set", f"card:{serial}", faults=kinds)
 
     async def oppose(self, serial: str, reason: str) -> CardView:
         """Block a card for good; its certificates are revoked with it, and the lists published.
@@ -183,7 +217,7 @@ class TestCards:
         due = [
             card
             for card in await load_cards(self._store)
-            if card.opposed_at is None and card.opposes_at <= now
+            if card.opposed_at is None and card.opposes_at is not None and card.opposes_at <= now
         ]
         opposed = [card.serial for card in due if await self._oppose(card, TERM_REASON)]
         if opposed:
@@ -191,42 +225,26 @@ class TestCards:
         return opposed
 
     async def get(self, serial: str) -> CardView:
-        """Return one card.
+        """Return one card: made here, or in a reader.
 
         Raises:
             CardUnknownError
         """
-        return self._view(await load_card(self._store, serial))
+        return self._view(await self._parts.sessions.directory.find(serial))
 
     async def list(self) -> list[CardView]:
-        """Return every card, oldest first."""
-        return [self._view(card) for card in await load_cards(self._store)]
+        """Return every card: those made here, oldest first, then the others that are in readers."""
+        return [self._view(card) for card in await self._parts.sessions.directory.all()]
 
     async def data(self, serial: str) -> CardDataView:
         """Read a card's data objects; those behind the PIN are seen while a session of the card is open.
 
         Raises:
-            CardUnknownError, CardAbsentError, CardRemovedError
+            CardUnknownError, CardAbsentError, CardUnreadableError, CardRemovedError
             TokenFaultError: the token failed.
         """
-        card = await load_card(self._store, serial)
-        if not card.inserted:
-            raise absent(card.serial)
-        objects: dict[str, bytes] = {}
-        with self._parts.sessions.uses.using(card.serial), token_errors_translated():
-            for found in await self._parts.tokens.list_objects(card.token_serial):
-                if (
-                    found.kind is ObjectKind.DATA
-                    and found.application == APPLICATION
-                    and is_ours(found.label)
-                ):
-                    try:
-                        objects[found.label] = await self._parts.tokens.read_data(
-                            card.token_serial, APPLICATION, found.label
-                        )
-                    except ObjectNotFoundError:
-                        continue  # its session was closed in between
-        return read_objects(card.serial, objects, complete=BILLING in objects)
+        card = await self._parts.sessions.directory.find(serial)
+        return await read_card_data(card, self._parts.sessions)
 
     def _view(self, card: CardRecord) -> CardView:
         settings = self._parts.settings
@@ -235,7 +253,8 @@ class TestCards:
     async def _checked(self, request: TestCardRequest) -> _Order:
         """Check what can be checked before anything is begun."""
         pin = request.pin if request.pin is not None else DEFAULT_PIN
-        problems = [problem for problem in (_medium_problem(request), form_problem("pin", pin)) if problem]
+        medium = _medium_problem(request, self._parts.virtual.unavailable)
+        problems = [problem for problem in (medium, form_problem("pin", pin)) if problem]
         if problems:
             raise InvalidFieldsError(problems)
         habilitation = await self._parts.habilitations.get(request.habilitation)
@@ -258,6 +277,35 @@ class TestCards:
         )
         return _Order(request, recipient, structure, Secret(pin))
 
+    async def _is_virtual(self, serial: str) -> bool:
+        return (await load_card(self._store, serial)).medium == VIRTUAL
+
+    async def _insert_virtual(self, serial: str) -> CardView:
+        """Put a virtual card into its reader; the watch of the readers tells of it."""
+        async with self._moving:
+            card = await load_card(self._store, serial)
+            reader = self._parts.virtual.reader_of(card.serial)
+            if reader is not None:
+                raise CardAlreadyPresentError(
+                    Text(f"The card {serial} is in “{reader}”.", f"La carte {serial} est dans « {reader} ».")
+                )
+            await self._parts.virtual.insert(card.serial)
+        return await self._answered(serial)
+
+    async def _remove_virtual(self, serial: str) -> CardView:
+        """Take a virtual card out; the watch of the readers tells of it, which ends its sessions."""
+        async with self._moving:
+            card = await load_card(self._store, serial)
+            if self._parts.virtual.reader_of(card.serial) is None:
+                raise absent(card.serial)
+            await self._parts.virtual.remove(card.serial)
+        return await self._answered(serial)
+
+    async def _answered(self, serial: str) -> CardView:
+        async with self._store.transaction() as tx:
+            await tx.answer("card", serial)
+        return await self.get(serial)
+
     async def _blank(self) -> BlankCard:
         """Take an emptied token, or make a new one under a serial that no card bears."""
         if self._spare:
@@ -270,11 +318,30 @@ class TestCards:
         made = await self._personaliser.personalise(blank, facts)
         await self._personaliser.hand_over(blank, order.pin)
         async with self._store.transaction() as tx:
-            await self._record(tx, order, blank, facts, made)
+            await self._record(tx, order, facts, blank.token_serial, made)
+
+    async def _create_virtual(self, order: _Order) -> CardView:
+        """Make a virtual card; its folder is gone again where no row came of it."""
+        async with self._making:
+            serial = new_serial({card.serial for card in await load_cards(self._store)})
+            facts = await self._facts(order, serial)
+            try:
+                made = await self._parts.virtual.make(facts, order.pin)
+                async with self._store.transaction() as tx:
+                    await self._record(tx, order, facts, made.token_serial, made.pairs)
+            except BaseException:
+                await asyncio.shield(asyncio.ensure_future(self._give_up_virtual(serial)))
+                raise
+        return await self.get(serial)
+
+    async def _give_up_virtual(self, serial: CardSerial) -> None:
+        if serial not in {card.serial for card in await load_cards(self._store)}:
+            await self._parts.virtual.discard(serial)
 
     async def _facts(self, order: _Order, serial: CardSerial) -> CardFacts:
         issued_at = self._parts.clock.now().replace(microsecond=0)
-        holders = [card.holder for card in await load_cards(self._store)]
+        made = await load_cards(self._store)
+        holders = [card.holder for card in made if card.holder is not None]
         holder = make_holder(
             order.request,
             serial=serial,
@@ -295,8 +362,8 @@ class TestCards:
         self,
         tx: Transaction,
         order: _Order,
-        blank: BlankCard,
         facts: CardFacts,
+        token_serial: TokenSerial,
         made: tuple[CardKeyPair, ...],
     ) -> None:
         capabilities = [capability for pair in made for capability in pair.capabilities]
@@ -305,7 +372,7 @@ class TestCards:
                 serial=facts.serial,
                 medium=order.request.medium,
                 type=facts.type.value,
-                token_serial=blank.token_serial,
+                token_serial=token_serial,
                 holder=msgspec.to_builtins(facts.holder),
                 habilitation_id=order.request.habilitation,
                 issued_at=facts.issued_at,
@@ -392,13 +459,13 @@ class TestCards:
                 tx.publish(EventType.CERTIFICATE_REVOKED, f"certificate:{serial}", **detail)
 
 
-def _medium_problem(request: TestCardRequest) -> FieldProblem | None:
-    if request.medium == "softhsm":
+def _medium_problem(request: TestCardRequest, unavailable: Text | None) -> FieldProblem | None:
+    if request.medium != VIRTUAL or unavailable is None:
         return None
     return FieldProblem(
         "medium",
         Text(
-            "must be softhsm: this daemon drives no virtual reader",
-            "doit être softhsm : ce démon ne pilote pas de lecteur virtuel",
+            f"must be softhsm, for no virtual reader runs: {unavailable.en}",
+            f"doit être softhsm, car aucun lecteur virtuel ne fonctionne : {unavailable.fr}",
         ),
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NewType
 import msgspec
 from msgspec import Meta
 
+from cardd.text import Text
 from cardd.vocabulary import Profession
 
 #: 8 digits, as in EF.SN.
@@ -16,11 +17,36 @@ CardSessionId = NewType("CardSessionId", str)
 
 @unique
 class CardType(StrEnum):
-    """The family's members that are issued here."""
+    """The family's members; a professional in training's (CPF) is read, not issued here."""
 
     CPS = "cps"
+    CPF = "cpf"
     CPE = "cpe"
     CPA = "cpa"
+
+
+#: The types that test cards are made of.
+ISSUED_TYPES = (CardType.CPS, CardType.CPE, CardType.CPA)
+
+
+@unique
+class CardEnvironment(StrEnum):
+    """Which PKI a card's certificates come from: private extension 5 and issuer tell."""
+
+    TEST = "test"
+    PRODUCTION = "production"
+    #: Its certificates do not say, or could not be read.
+    UNKNOWN = "unknown"
+
+
+@unique
+class SessionPurpose(StrEnum):
+    """What a card session is for."""
+
+    #: Everything; the card proves that it is one of this test PKI.
+    ORDER = "order"
+    #: The card's own keys only; any test card.
+    USE = "use"
 
 
 @unique
@@ -43,11 +69,13 @@ class PinState(StrEnum):
 
 
 class ReaderView(msgspec.Struct, frozen=True, kw_only=True):
-    """A reader and what is in it."""
+    """A reader and what is in it; `atr` is the card's answer to reset in hexadecimal."""
 
     name: str
     state: Literal["empty", "present", "mute", "unavailable"]
     card: CardSerial | None
+    generation: str | None = None
+    atr: str | None = None
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,33 +110,39 @@ class PinView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Capability(msgspec.Struct, frozen=True, kw_only=True):
-    """What one key can do through the module that drives the card."""
+    """What one key can do through a module, asked of it; known once the card was logged in.
+
+    `sha256_rsa_pkcs` is offered also where the module has `rsa_pkcs` only: the daemon then makes the DigestInfo.
+    """
 
     role: CardRole
     operation: Literal["sign", "decrypt"]
     mechanisms: tuple[str, ...]
+    module: str = ""
 
 
 class CardView(msgspec.Struct, frozen=True, kw_only=True):
-    """A card known to the daemon."""
+    """A card known to the daemon: made here, or in a reader. What is null could not be read, or is not known."""
 
     serial: CardSerial
-    type: CardType
+    type: CardType | None
     generation: str
     medium: str
     reader: str | None
     module: str
     present: bool
-    holder: Holder
+    holder: Holder | None
     certificates: tuple[CardCertificate, ...]
-    pin: PinView
+    pin: PinView | None
     capabilities: tuple[Capability, ...]
     habilitations: tuple[str, ...]
-    issued_at: datetime
+    issued_at: datetime | None
     opposed: bool
     opposed_at: datetime | None
     opposed_reason: str | None
-    opposes_at: datetime
+    opposes_at: datetime | None
+    environment: CardEnvironment = CardEnvironment.TEST
+    problem: Text | None = None
 
 
 class TestCardRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -131,6 +165,7 @@ class SessionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     pin: Annotated[str, Meta(max_length=64)]
     accept_final_try: bool = False
+    purpose: SessionPurpose = SessionPurpose.ORDER
 
 
 class SessionView(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +185,13 @@ class PinChangeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     accept_final_try: bool = False
 
 
+class UnblockRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A blocked PIN to be replaced with the card's PUK; wrong PUKs count, too."""
+
+    puk: Annotated[str, Meta(max_length=64)]
+    new: Annotated[str, Meta(max_length=64)]
+
+
 class SignRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A signature asked of a card; exactly one of `data` (to be hashed) and `digest` (already hashed)."""
 
@@ -165,6 +207,36 @@ class SignatureView(msgspec.Struct, frozen=True, kw_only=True):
     signature: bytes
     mechanism: str
     certificate: bytes
+
+
+class AuthenticationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A challenge for a card's authentication key, chosen by whoever wants to be convinced."""
+
+    challenge: Annotated[bytes, Meta(min_length=16, max_length=1024)]
+
+
+class AuthenticationView(msgspec.Struct, frozen=True, kw_only=True):
+    """A signed challenge; `signed` is what the signature covers: a constant context, then the challenge."""
+
+    signature: bytes
+    mechanism: str
+    certificate: bytes
+    signed: bytes
+
+
+class DecryptRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A cryptogram for one of a card's keys."""
+
+    ciphertext: Annotated[bytes, Meta(min_length=1, max_length=1024)]
+    role: CardRole = CardRole.AUTHENTICATION
+    mechanism: Annotated[str, Meta(max_length=32)] = "rsa_pkcs"
+
+
+class DecryptionView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cryptogram held."""
+
+    plaintext: bytes
+    mechanism: str
 
 
 class OppositionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -7,16 +7,22 @@ from typing import IO
 import click
 
 from cardd.cards.types import (
+    ISSUED_TYPES,
+    AuthenticationRequest,
+    AuthenticationView,
     CardRole,
     CardType,
     CardView,
+    DecryptionView,
+    DecryptRequest,
     OppositionRequest,
     PinChangeRequest,
     SignatureView,
     SignRequest,
     TestCardRequest,
+    UnblockRequest,
 )
-from cardd.cli.cards import show_cards
+from cardd.cli.cards import holder_of, show_cards
 from cardd.cli.language import say
 from cardd.cli.options import Group, Options, pass_options
 from cardd.cli.output import note, print_answer, print_bytes, print_facts, print_table
@@ -55,7 +61,7 @@ def show(options: Options, *, serial: str) -> None:
 @click.option(
     "--type",
     "card_type",
-    type=click.Choice([each.value for each in CardType]),
+    type=click.Choice([each.value for each in ISSUED_TYPES]),
     default="cps",
     show_default=True,
 )
@@ -146,6 +152,26 @@ def pin(
     _done(options, answer, say("The PIN is changed.", "Le code porteur est changé."))
 
 
+@command.command("unblock")
+@click.argument("serial")
+@click.option("--puk-file", type=click.Path(dir_okay=False), help="Read the PUK from this file.")
+@pin_options
+@pass_options
+def unblock(
+    options: Options, *, serial: str, puk_file: str | None, pin_file: str | None, pin_stdin: bool
+) -> None:
+    """Unblock the PIN of a card with its PUK; with --pin-stdin, the PUK and the new PIN are a line each."""
+    puk = read_pin(
+        puk_file, from_stdin=pin_stdin and puk_file is None, prompt=say("PUK", "Code de déblocage")
+    )
+    new_pin = read_pin(
+        pin_file, from_stdin=pin_stdin, prompt=say("New PIN", "Nouveau code porteur"), confirm=True
+    )
+    request = UnblockRequest(puk=puk, new=new_pin)
+    answer = options.client().put(f"/cards/{segment(serial)}/pin/unblock", request)
+    _done(options, answer, say("The PIN is unblocked.", "Le code porteur est débloqué."))
+
+
 @command.command("oppose")
 @click.argument("serial")
 @click.option("--reason", default="declared by the owner", show_default=True)
@@ -232,13 +258,63 @@ def sign(
     client = options.client()
     with card_session(client, session) as opened:
         answer = client.post(f"/cards/{segment(opened.card)}/sign", request, card_session=opened.id)
-    signature = answer.decode(SignatureView).signature
+    _put_out(options, answer, answer.decode(SignatureView).signature, output)
+
+
+@command.command("authenticate")
+@click.argument("challenge", type=click.File("rb"))
+@click.option("--output", type=click.Path(dir_okay=False), help="Write the signature here, in binary.")
+@session_options
+@pass_options
+def authenticate(
+    options: Options, *, challenge: IO[bytes], output: str | None, session: SessionChoice
+) -> None:
+    """Sign the challenge in a file (16 to 1024 bytes, - for standard input); prints the signature in base64."""
+    request = AuthenticationRequest(challenge=challenge.read(_MOST_DATA))
+    client = options.client()
+    with card_session(client, session) as opened:
+        path = f"/cards/{segment(opened.card)}/authenticate"
+        answer = client.post(path, request, card_session=opened.id)
+    _put_out(options, answer, answer.decode(AuthenticationView).signature, output)
+
+
+@command.command("decrypt")
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--role",
+    type=click.Choice([each.value for each in CardRole]),
+    default="authentication",
+    show_default=True,
+)
+@click.option("--mechanism", default="rsa_pkcs", show_default=True)
+@click.option("--output", type=click.Path(dir_okay=False), help="Write the plaintext here, in binary.")
+@session_options
+@pass_options
+def decrypt(
+    options: Options,
+    *,
+    file: IO[bytes],
+    role: str,
+    mechanism: str,
+    output: str | None,
+    session: SessionChoice,
+) -> None:
+    """Decrypt FILE (- for standard input) with a key of the card; prints the plaintext in base64."""
+    request = DecryptRequest(ciphertext=file.read(_MOST_DATA), role=CardRole(role), mechanism=mechanism)
+    client = options.client()
+    with card_session(client, session) as opened:
+        answer = client.post(f"/cards/{segment(opened.card)}/decrypt", request, card_session=opened.id)
+    _put_out(options, answer, answer.decode(DecryptionView).plaintext, output)
+
+
+def _put_out(options: Options, answer: Answer, content: bytes, output: str | None) -> None:
+    """Write bytes to a file, or print them in base64."""
     if output is not None:
-        Path(output).write_bytes(signature)
+        Path(output).write_bytes(content)
     if options.json:
         print_answer(answer)
     elif output is None:
-        print_bytes(base64.b64encode(signature) + b"\n")
+        print_bytes(base64.b64encode(content) + b"\n")
 
 
 def _done(options: Options, answer: Answer, sentence: str) -> None:
@@ -253,17 +329,19 @@ def _print_card(options: Options, answer: Answer) -> None:
         print_answer(answer)
         return
     card = answer.decode(CardView)
+    holder = "" if card.holder is None else f"{holder_of(card)} ({card.holder.identifier})"
     print_facts(
         {
             say("serial", "numéro"): card.serial,
-            "type": f"{card.type.value} {card.generation}",
+            "type": f"{card.type or '?'} {card.generation}",
             say("medium", "support"): card.medium,
-            say(
-                "holder", "porteur"
-            ): f"{card.holder.first_name} {card.holder.last_name} ({card.holder.identifier})",
+            "PKI": card.environment,
+            say("holder", "porteur"): holder,
             say("reader", "lecteur"): card.reader,
             say("present", "présente"): card.present,
-            "PIN": f"{card.pin.state.value} ({card.pin.tries_left})",
+            say("module", "module"): card.module,
+            say("problem", "problème"): "" if card.problem is None else say(card.problem.en, card.problem.fr),
+            "PIN": "" if card.pin is None else f"{card.pin.state.value} ({card.pin.tries_left})",
             say("opposed", "opposée"): card.opposed,
             say("opposes at", "opposition le"): card.opposes_at,
             say("habilitations", "habilitations"): card.habilitations,

@@ -15,6 +15,11 @@ def command(options: Options) -> None:
     show_cards(options)
 
 
+def holder_of(card: CardView) -> str | None:
+    """Return first and last name of a card's holder, None where they could not be read."""
+    return None if card.holder is None else f"{card.holder.first_name} {card.holder.last_name}"
+
+
 def show_cards(options: Options) -> None:
     """Print the list of cards."""
     answer = options.client().get("/cards")
@@ -26,6 +31,7 @@ def show_cards(options: Options) -> None:
             say("serial", "numéro"),
             "type",
             say("holder", "porteur"),
+            "PKI",
             say("present", "présente"),
             "PIN",
             say("tries left", "essais restants"),
@@ -36,10 +42,11 @@ def show_cards(options: Options) -> None:
             (
                 card.serial,
                 card.type,
-                f"{card.holder.first_name} {card.holder.last_name}",
+                holder_of(card),
+                card.environment,
                 card.present,
-                card.pin.state,
-                card.pin.tries_left,
+                None if card.pin is None else card.pin.state,
+                None if card.pin is None else card.pin.tries_left,
                 card.opposed,
                 card.opposes_at,
             )

@@ -13,6 +13,16 @@ import click
 import msgspec
 
 from cardd.cli.failures import failure_lines
+from cardd.cli.machine import (
+    Advice,
+    clock_facts,
+    driver_facts,
+    module_facts,
+    pcscd_facts,
+    permission_facts,
+    port_facts,
+    programs,
+)
 from cardd.cli.options import Command, Options, pass_options
 from cardd.cli.output import cell, print_json
 from cardd.cli.status import health_facts, read_health
@@ -24,16 +34,11 @@ _PACKAGES = (
     "aiohttp",
     "cryptography",
     "msgspec",
-    "python-pkcs11",
     "pkilint",
+    "pyscard",
+    "python-pkcs11",
     "sqlalchemy",
     "uvloop",
-)
-_PATHS = (
-    "/usr/lib/softhsm/libsofthsm2.so",
-    "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
-    "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
-    "/run/pcscd/pcscd.comm",
 )
 _STATE_ENTRIES = (".", "address", "token", "cardd.sqlite3", "softhsm", "pins", "run", "run/cardd.sock")
 
@@ -42,13 +47,22 @@ _STATE_ENTRIES = (".", "address", "token", "cardd.sqlite3", "softhsm", "pins", "
 @pass_options
 def command(options: Options) -> None:
     """Print versions, paths, settings and the daemon's state; works without a daemon."""
-    report = {
-        "versions": _versions(),
-        "paths": {path: Path(path).exists() for path in _PATHS},
-        "settings": _attempt(lambda: _settings(options.settings())),
-        "state": _attempt(lambda: _state(options.settings().state)),
-        "daemon": _attempt(lambda: _daemon(options)),
-    }
+    advice = Advice()
+    settings = _attempt(lambda: _settings(options.settings()))
+    report: dict[str, Any] = {"versions": _versions(), "programs": programs()}
+    if "error" not in settings:
+        known = options.settings()
+        report |= {
+            "pcscd": _attempt(lambda: pcscd_facts(known, advice)),
+            "drivers": driver_facts(advice),
+            "modules": _attempt(lambda: module_facts(known, advice)),
+            "ports": port_facts(known),
+            "clock": clock_facts(known, advice),
+            "permissions": permission_facts(known, advice),
+            "state": _state(known.state),
+        }
+    report |= {"settings": settings, "daemon": _attempt(lambda: _daemon(options))}
+    report["advice"] = {str(number): line for number, line in enumerate(advice.sentences, 1)}
     if options.json:
         print_json(report)
         return
@@ -103,5 +117,11 @@ def _daemon(options: Options) -> dict[str, Any]:
     return {
         **health_facts(client, read_health(client)),
         "readers": client.get("/readers").json(),
+        "cards": [_card(card) for card in client.get("/cards").json()["items"]],
         "tokens": client.get("/tokens").json(),
     }
+
+
+def _card(card: dict[str, Any]) -> dict[str, Any]:
+    """Return what a maintainer needs of a card, without its holder."""
+    return {name: card.get(name) for name in ("serial", "medium", "reader", "module", "pin", "environment")}

@@ -28,7 +28,7 @@ def follow(options: Options, *, after: int | None, count: int | None, pattern: s
     """Print events until interrupted, one a line; a cut stream is taken up where it was left."""
     client = options.client()
     left = count
-    for event in _resumed(client, after):
+    for event in followed(client, after):
         if not fnmatchcase(event.type, pattern):
             continue
         click.echo(event.data if options.json else _line(event))
@@ -43,7 +43,8 @@ def _line(event: ServerEvent) -> str:
     return f"{told.id}  {cell(told.at)}  {cell(told.type)}  {cell(told.subject)}  {cell(told.data)}"
 
 
-def _resumed(client: Client, after: int | None) -> Iterator[ServerEvent]:
+def followed(client: Client, after: int | None = None) -> Iterator[ServerEvent]:
+    """Yield events for ever, from `after` or from now; a cut stream is taken up where it was left."""
     while True:
         for event in client.events(after):
             after = event.id if event.id is not None else after

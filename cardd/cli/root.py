@@ -39,6 +39,7 @@ COMMANDS = {
     "certificate": Entry("certificate", "List, show and download certificates."),
     "revoke": Entry("revoke", "Revoke a certificate, for ever."),
     "renew": Entry("renew", "Order the successor of a certificate."),
+    "virtual-card": Entry("virtual_card", "Run a virtual card without a daemon, for CI."),
     "tokens": Entry("tokens", "List the tokens that hold keys."),
     "audit": Entry("audit", "Read and verify the journal."),
     "events": Entry("events", "Follow what happens."),

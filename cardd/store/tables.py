@@ -145,6 +145,7 @@ cards = sa.Table(
     _text("opposed_reason", nullable=True),
     sa.Column("inserted", sa.Boolean, nullable=False),
     sa.Column("pin_tries_left", sa.Integer, nullable=False),
+    sa.Column("puk_tries_left", sa.Integer, nullable=False, server_default="3"),
     sa.Column(
         "capabilities", sa.JSON, nullable=False, comment="what each key can do, as last asked of the module"
     ),

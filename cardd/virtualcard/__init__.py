@@ -34,6 +34,7 @@ from cardd.virtualcard.faults import (
     WrongStatus,
 )
 from cardd.virtualcard.runner import CardEvent, VirtualCard
+from cardd.virtualcard.slots import VirtualReaderName, VirtualReaders
 from cardd.virtualcard.state import FileStateStore, MemoryStateStore, StateStore
 from cardd.virtualcard.vpcd import FIRST_PORT, SECOND_PORT, Connector, tcp_connector
 
@@ -69,6 +70,8 @@ __all__ = [
     "SoftwareCardKey",
     "StateStore",
     "VirtualCard",
+    "VirtualReaderName",
+    "VirtualReaders",
     "When",
     "WrongStatus",
     "tcp_connector",

@@ -26,8 +26,10 @@ _DRIVERS = (
     Path("/usr/lib64/pcsc/drivers/serial/libifdvpcd.so"),
 )
 _PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+_SOCKET = "pcscd.comm"
 _LONGEST_SOCKET_PATH = 107
 """unix(7), sun_path without its final zero byte."""
+_DESCRIPTOR_BYTES = 4
 _ANSWERS_WITHIN_SECONDS = 20
 _READER_CONFIGURATION = """\
 FRIENDLYNAME "Virtual PCD"
@@ -50,7 +52,7 @@ class ConfinedPcscd:
     def __init__(self, directory: Path) -> None:
         """Keep pcscd's socket and configuration in `directory`, which is made, 0700."""
         self._directory = directory.absolute()
-        self._run = self._directory / "run"
+        self._run = _run_directory(self._directory)
         self._process: asyncio.subprocess.Process | None = None
         self._channel: socket.socket | None = None
         self._turn = asyncio.Lock()
@@ -73,7 +75,7 @@ class ConfinedPcscd:
     @property
     def socket_path(self) -> Path:
         """Where libpcsclite reaches this pcscd."""
-        return self._run / "pcscd.comm"
+        return self._run / _SOCKET
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -89,7 +91,7 @@ class ConfinedPcscd:
         missing = self.missing_part()
         if missing is not None:
             raise _unavailable(missing)
-        if len(str(self.socket_path)) > _LONGEST_SOCKET_PATH:
+        if not fits(self._directory):
             raise _unavailable(
                 Text("the directory's path is too long", "le chemin du répertoire est trop long")
             )
@@ -118,6 +120,14 @@ class ConfinedPcscd:
     async def restart(self) -> None:
         """Kill pcscd and start it again."""
         await self._order("start")
+
+    async def ensure(self) -> None:
+        """Start pcscd again if it has ended.
+
+        Raises:
+            ConfinementUnavailableError: it does not start any more.
+        """
+        await self._order("ensure")
 
     async def stop(self) -> None:
         """End everything that was started; nothing happens when nothing was."""
@@ -208,6 +218,15 @@ class ConfinedPcscd:
         return configuration
 
 
+def fits(directory: Path) -> bool:
+    """Whether a socket's path in `directory` is short enough for pcscd and its clients."""
+    return len(os.fsencode(_run_directory(directory.absolute()) / _SOCKET)) <= _LONGEST_SOCKET_PATH
+
+
+def _run_directory(directory: Path) -> Path:
+    return directory / "run"
+
+
 def _discard(conversation: asyncio.Future[_Reply]) -> None:
     """Close the connection that nobody waits for any more."""
     if not conversation.cancelled() and conversation.exception() is None:
@@ -225,7 +244,15 @@ async def _receive(channel: socket.socket) -> _Reply:
         await readable.wait()
     finally:
         loop.remove_reader(channel)
-    data, descriptors, _, _ = socket.recv_fds(channel, 1024, 1)
+    # Close-on-exec from the first moment, which `socket.recv_fds` does not pass on: a child that inherited a
+    # connection would keep its card in the reader.
+    room = socket.CMSG_LEN(_DESCRIPTOR_BYTES)
+    data, ancillary, _, _ = channel.recvmsg(1024, room, socket.MSG_CMSG_CLOEXEC)
+    descriptors = [
+        int.from_bytes(content[:_DESCRIPTOR_BYTES], sys.byteorder)
+        for level, kind, content in ancillary
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+    ]
     connection = socket.socket(fileno=descriptors[0]) if descriptors else None
     return _Reply(data.decode(errors="replace"), connection)
 

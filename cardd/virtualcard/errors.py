@@ -1,6 +1,6 @@
 """What the virtual card's room can refuse."""
 
-from cardd.errors import ConflictError, UnavailableError
+from cardd.errors import CarddError, ConflictError, UnavailableError
 from cardd.text import Text
 
 
@@ -46,4 +46,40 @@ class CardStateError(ConflictError):
     default_advice = Text(
         "Restore the file from a backup, or remove it: the card then starts anew with its first PIN.",
         "Restaurez le fichier, ou supprimez-le : la carte repart alors avec son premier code.",
+    )
+
+
+class CardFileError(ConflictError):
+    """The folder of a virtual card holds none that can be used, or cannot be written."""
+
+    code = "virtual_card_file_unusable"
+    title = Text(
+        "The virtual card's file cannot be used", "Le fichier de la carte virtuelle est inutilisable"
+    )
+    default_advice = Text(
+        "Restore the file from a backup, or make a new card.",
+        "Restaurez le fichier, ou créez une nouvelle carte.",
+    )
+
+
+class NoFreeReaderError(ConflictError):
+    """Every virtual reader holds a card, or there are no virtual readers."""
+
+    code = "virtual_reader_not_free"
+    title = Text("No virtual reader is free", "Aucun lecteur virtuel n’est libre")
+    default_advice = Text(
+        "Remove a virtual card first (`cardd card remove <serial>`); `cardd readers` shows what is where.",
+        "Retirez d’abord une carte virtuelle (`cardd card remove <numéro>`) ; `cardd readers` montre où elles sont.",
+    )
+
+
+class UnfitKeyError(CarddError):
+    """A certificate and key that a CPS3 could not hold."""
+
+    code = "virtual_card_key_unfit"
+    status = 422
+    title = Text("The card cannot hold this key", "La carte ne peut pas porter cette clé")
+    default_advice = Text(
+        "A CPS3 holds RSA keys of 2048 bits, each with its own certificate.",
+        "Une CPS3 porte des clés RSA de 2048 bits, chacune avec son certificat.",
     )

@@ -4,24 +4,27 @@ Expired and opposed cards need no fault: their certificates say so.
 """
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from cardd.virtualcard.content import KeyRole
 from cardd.virtualcard.wire import SW
 
+_MOST_COMMANDS: Final = 1_000_000
 
-class When(msgspec.Struct, frozen=True):
+
+class When(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which commands a fault strikes; by default all of them."""
 
-    ins: int | None = None
+    ins: Annotated[int, Meta(ge=0, le=0xFF)] | None = None
     """Instruction byte, None for any."""
-    p1p2: int | None = None
+    p1p2: Annotated[int, Meta(ge=0, le=0xFFFF)] | None = None
     """Both parameters as one number, None for any."""
-    skip: int = 0
+    skip: Annotated[int, Meta(ge=0, le=_MOST_COMMANDS)] = 0
     """How many matching commands pass unharmed first."""
-    times: int | None = None
+    times: Annotated[int, Meta(ge=0, le=_MOST_COMMANDS)] | None = None
     """How many are struck afterwards, None for all."""
 
     def matches(self, command: bytes) -> bool:
@@ -31,31 +34,31 @@ class When(msgspec.Struct, frozen=True):
         return self.p1p2 is None or command[2:4] == self.p1p2.to_bytes(2, "big")
 
 
-class MuteAtPowerOn(msgspec.Struct, frozen=True, tag="mute"):
+class MuteAtPowerOn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="mute"):
     """The card is felt but gives no usable answer to reset: pcscd reports it mute."""
 
 
-class Silent(msgspec.Struct, frozen=True, tag="silent"):
+class Silent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="silent"):
     """The card never answers the command; the reader waits until the card is removed."""
 
     when: When = When()
 
 
-class Slow(msgspec.Struct, frozen=True, tag="slow"):
+class Slow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="slow"):
     """The card takes `seconds` more to answer."""
 
-    seconds: float
+    seconds: Annotated[float, Meta(ge=0, le=3600)]
     when: When = When()
 
 
-class WrongStatus(msgspec.Struct, frozen=True, tag="wrong_status"):
+class WrongStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="wrong_status"):
     """The card does nothing and answers `sw`."""
 
-    sw: int
+    sw: Annotated[int, Meta(ge=0, le=0xFFFF)]
     when: When = When()
 
 
-class ConnectionLost(msgspec.Struct, frozen=True, tag="connection_lost"):
+class ConnectionLost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="connection_lost"):
     """The card leaves the reader inside the command, before any byte of the answer.
 
     Half an answer is not offered: vpcd 3.3 takes it for a whole one, and one byte of it makes pcscd crash.
@@ -66,20 +69,22 @@ class ConnectionLost(msgspec.Struct, frozen=True, tag="connection_lost"):
     """Whether the card did what it was told (a wrong PIN has then cost its try)."""
 
 
-class CorruptedCertificate(msgspec.Struct, frozen=True, tag="corrupted_certificate"):
+class CorruptedCertificate(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="corrupted_certificate"
+):
     """The certificate of `role` can be read but not decoded."""
 
     role: KeyRole
 
 
-class AlreadyLocked(msgspec.Struct, frozen=True, tag="already_locked"):
+class AlreadyLocked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="already_locked"):
     """The PIN is blocked when the card is inserted; the PUK unblocks it."""
 
 
-class LastWrongPinAnswers(msgspec.Struct, frozen=True, tag="last_wrong_pin"):
+class LastWrongPinAnswers(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="last_wrong_pin"):
     """The status word of the wrong PIN that blocks: 63C0 (the default of this card) or 6983."""
 
-    sw: int = SW.AUTHENTICATION_BLOCKED
+    sw: Annotated[int, Meta(ge=0, le=0xFFFF)] = SW.AUTHENTICATION_BLOCKED
 
 
 Fault = (

@@ -127,7 +127,7 @@ def certificates(application: Aid, credentials: Iterable[CardCredential], labels
     return b"".join(
         _sequence(
             _sequence(_utf8(labels.certificate(credential.role)), Tlv(0x03, _READ_ONLY_OBJECT)),
-            _sequence(Tlv(0x04, _object_id(application, credential.role))),
+            _sequence(Tlv(0x04, object_id(application, credential.role))),
             Tlv(0xA1, _sequence(_path(assumptions.CERTIFICATE_FIDS[credential.role]))),
         )
         for credential in credentials
@@ -162,7 +162,7 @@ def _private_key(application: Aid, role: KeyRole) -> bytes:
     return _sequence(
         _sequence(_utf8(role.value), Tlv(0x03, _PRIVATE_KEY_FLAGS), *guard),
         _sequence(
-            Tlv(0x04, _object_id(application, role)),
+            Tlv(0x04, object_id(application, role)),
             Tlv(0x03, usage),
             Tlv(0x03, _PRIVATE_KEY_ACCESS),
             _integer(key_reference(role)),
@@ -175,7 +175,8 @@ def _data_object(label: str, fid: int, *attributes: bytes) -> bytes:
     return _sequence(_sequence(_utf8(label), *attributes), _sequence(_utf8("CPS")), Tlv(0xA1, _path(fid)))
 
 
-def _object_id(application: Aid, role: KeyRole) -> bytes:
+def object_id(application: Aid, role: KeyRole) -> bytes:
+    """Return the identifier that a key and its certificate share (CKA_ID)."""
     return bytes(application) + bytes([key_reference(role) & 0x7F])
 
 

@@ -2,7 +2,7 @@
 
 `confined` starts this file by its path, with the standard library alone, under `unshare --mount --net`.
 The first argument is the descriptor of a SOCK_SEQPACKET socket to the daemon; its end ends all. Requests
-on it are `start`, `kill`, `connect PORT`; answers are `ok` (with the connected socket for `connect`), `busy`
+on it are `start`, `ensure`, `kill`, `connect PORT`; answers are `ok` (with the connected socket for `connect`), `busy`
 (the reader has not yet taken the card before) or a sentence.
 """
 
@@ -86,6 +86,11 @@ class Host:
                 raise RuntimeError("pcscd does not answer")
             time.sleep(_POLL_SECONDS)
 
+    def ensure(self) -> None:
+        """Start pcscd if it has ended."""
+        if self._process is None or self._process.poll() is not None:
+            self.start()
+
     def kill(self) -> None:
         """Kill pcscd as a crash would, and wait for its end."""
         process, self._process = self._process, None
@@ -127,6 +132,8 @@ def _execute(host: Host, request: str) -> tuple[str, socket.socket | None]:
     match verb:
         case "start":
             host.start()
+        case "ensure":
+            host.ensure()
         case "kill":
             host.kill()
         case "connect":

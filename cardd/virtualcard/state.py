@@ -113,7 +113,7 @@ class FileStateStore:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self._path)
-            _synchronise_directory(self._path.parent)
+            synchronise_directory(self._path.parent)
         except OSError as error:
             raise self._unusable("cannot be written", "ne peut pas être écrit") from error
 
@@ -131,7 +131,7 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _synchronise_directory(directory: Path) -> None:
+def synchronise_directory(directory: Path) -> None:
     """Make the replacement itself durable; Windows has no such call and needs none."""
     if os.name != "posix":
         return

@@ -244,6 +244,8 @@ class TokenHost(TokenOperations):
             module_path=str(path),
             pin_rules=self._profile.pin,
             unavailable=self._profile.quirks.unavailable_mechanisms,
+            probe_mechanisms=self._profile.quirks.probes_mechanisms,
+            login_before_pin_change=self._profile.quirks.changes_pin_after_login,
         )
         try:
             self._module_info = await self._within(process, start, self._deadlines.start)

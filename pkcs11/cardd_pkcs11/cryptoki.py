@@ -1,4 +1,4 @@
-"""What python-pkcs11 leaves out: C_InitToken, C_Login and C_Logout as such, and Cryptoki's codes as an enum.
+"""What python-pkcs11 leaves out: C_InitToken, C_Login, C_Logout and the Init calls as such, and Cryptoki's codes.
 
 The functions are reached through C_GetFunctionList (PKCS#11 v2.40 §5.4), the one symbol that every module
 exports. Logging in on a session of its own keeps a refused PIN from leaking a session, and lets a session
@@ -94,17 +94,43 @@ class _Version(ctypes.Structure):
 
 
 class _FunctionList(ctypes.Structure):
-    """CK_FUNCTION_LIST up to C_Logout; packed to one byte on Windows (PKCS#11 v2.40 §2.1)."""
+    """CK_FUNCTION_LIST up to C_SignInit; packed to one byte on Windows (PKCS#11 v2.40 §2.1)."""
 
     if sys.platform == "win32":
         _pack_ = 1
-    _fields_: ClassVar = [("version", _Version), ("functions", ctypes.c_void_p * 20)]
+    _fields_: ClassVar = [("version", _Version), ("functions", ctypes.c_void_p * 43)]
+
+
+class _Mechanism(ctypes.Structure):
+    """CK_MECHANISM; packed to one byte on Windows."""
+
+    if sys.platform == "win32":
+        _pack_ = 1
+    _fields_: ClassVar = [
+        ("mechanism", ctypes.c_ulong),
+        ("parameter", ctypes.c_void_p),
+        ("length", ctypes.c_ulong),
+    ]
+
+
+#: C_…Init refuses for the want of parameters, which says that it knows the mechanism.
+_KNOWN_MECHANISM = frozenset({Ckr.OK, Ckr.MECHANISM_PARAM_INVALID, Ckr.ARGUMENTS_BAD})
+_SERIAL_SESSION = 4
+
+
+class KeyOperation(IntEnum):
+    """What a key is asked about: the place of its Init function in the list."""
+
+    DECRYPT = 33
+    SIGN = 42
 
 
 class Functions:
-    """Three functions of a module that python-pkcs11 has already loaded and initialised."""
+    """A few functions of a module that python-pkcs11 has already loaded and initialised."""
 
     _INIT_TOKEN = 9
+    _OPEN_SESSION = 12
+    _CLOSE_SESSION = 13
     _LOGIN = 18
     _LOGOUT = 19
 
@@ -120,6 +146,13 @@ class Functions:
         self._init_token = ctypes.CFUNCTYPE(ulong, ulong, text, ulong, text)(functions[self._INIT_TOKEN])
         self._login = ctypes.CFUNCTYPE(ulong, ulong, ulong, text, ulong)(functions[self._LOGIN])
         self._logout = ctypes.CFUNCTYPE(ulong, ulong)(functions[self._LOGOUT])
+        pointer, handle = ctypes.c_void_p, ctypes.POINTER(ulong)
+        self._open_session = ctypes.CFUNCTYPE(ulong, ulong, ulong, pointer, pointer, handle)(
+            functions[self._OPEN_SESSION]
+        )
+        self._close_session = ctypes.CFUNCTYPE(ulong, ulong)(functions[self._CLOSE_SESSION])
+        begin = ctypes.CFUNCTYPE(ulong, ulong, ctypes.POINTER(_Mechanism), ulong)
+        self._begin = {operation: begin(functions[operation]) for operation in KeyOperation}
 
     def init_token(self, slot_id: int, so_pin: Secret, label: str) -> None:
         """C_InitToken: everything on the token is destroyed (PKCS#11 v2.40 §5.5).
@@ -149,6 +182,25 @@ class Functions:
             TokenError: as the module says.
         """
         _check(self._logout(session), "log out")
+
+    def accepts(self, slot_id: int, key: int, operation: KeyOperation, mechanism: int) -> bool:
+        """Tell whether a key takes a mechanism: C_SignInit or C_DecryptInit alone, in a session that is closed.
+
+        Nothing is signed or decrypted. The login of the token's other session holds for it
+        (PKCS#11 v2.40 §5.6).
+
+        Raises:
+            TokenError: no session can be opened.
+        """
+        session = ctypes.c_ulong()
+        opened = self._open_session(slot_id, _SERIAL_SESSION, None, None, ctypes.byref(session))
+        _check(opened, "open a session")
+        try:
+            asked = _Mechanism(mechanism, None, 0)
+            result = self._begin[operation](session.value, ctypes.byref(asked), key)
+        finally:
+            self._close_session(session.value)
+        return known(result) in _KNOWN_MECHANISM
 
 
 def _check(result: int, doing: str) -> None:

@@ -123,6 +123,7 @@ def _handlers(module: "Module") -> dict[type[Any], Callable[[Any], object]]:
         protocol.Logout: module.logout,
         protocol.Forget: module.forget,
         protocol.ChangePin: module.change_pin,
+        protocol.Unblock: module.unblock,
         protocol.ListObjects: module.list_objects,
         protocol.GenerateKeyPair: module.generate_key_pair,
         protocol.ReadKeyAttributes: module.key_attributes,

@@ -23,7 +23,7 @@ from pkcs11.exceptions import (
 from pkcs11.types import PrivateKey, Session, Slot, Token
 
 from cardd_pkcs11 import objects, protocol, verification
-from cardd_pkcs11.cryptoki import Functions, UserKind, ckr_of, token_error
+from cardd_pkcs11.cryptoki import Functions, KeyOperation, UserKind, ckr_of, token_error
 from cardd_pkcs11.errors import (
     MechanismUnavailableError,
     ModuleMissingError,
@@ -71,6 +71,8 @@ class Module:
     def __init__(self, start: protocol.Start) -> None:
         self._rules = start.pin_rules
         self._unavailable = frozenset(start.unavailable)
+        self._probe_mechanisms = start.probe_mechanisms
+        self._login_before_pin_change = start.login_before_pin_change
         self._open_tokens: dict[TokenSerial, _OpenToken] = {}
         try:
             self._library = pkcs11.lib(start.module_path)
@@ -158,11 +160,23 @@ class Module:
         """Change the user PIN; wrong old PINs count as tries."""
         self._check_pin(call.old)
         self._check_pin(call.new)
+        if self._login_before_pin_change:
+            login = protocol.Login(serial=call.serial, pin=call.old, accept_final_try=call.accept_final_try)
+            self.login(login)
         with self._token(call.serial) as token, self._pin_try(token, accept_final_try=call.accept_final_try):
-            try:
-                token.session.set_pin(call.old.reveal(), call.new.reveal())
-            except PKCS11Error as error:
-                raise token_error(ckr_of(error), "change the PIN") from None
+            self._set_pin(token, call.old, call.new, "change the PIN")
+
+    def unblock(self, call: protocol.Unblock) -> None:
+        """Set a new PIN with the PUK, without a login.
+
+        Raises:
+            PinLengthError: no try was made.
+            PinIncorrectError, PinLockedError: they speak of the PUK.
+        """
+        self._check_pin(call.puk)
+        self._check_pin(call.new)
+        with self._token(call.serial) as token:
+            self._set_pin(token, call.puk, call.new, "unblock the PIN")
 
     def list_objects(self, call: protocol.ListObjects) -> tuple[ObjectInfo, ...]:
         """List what is visible on a token."""
@@ -246,13 +260,31 @@ class Module:
     def capabilities(self, call: protocol.Capabilities) -> KeyCapabilities:
         """Ask what a key can do."""
         with self._token(call.serial) as token:
+            offered = token.slot.get_mechanisms()
             found = self._with_key(
-                token, call.key_id, lambda key: objects.capabilities(key, token.slot.get_mechanisms())
+                token,
+                call.key_id,
+                lambda key: objects.capabilities(key, offered, self._acceptance(token, key)),
             )
         return KeyCapabilities(
             sign=tuple(mechanism for mechanism in found.sign if mechanism not in self._unavailable),
             decrypt=tuple(mechanism for mechanism in found.decrypt if mechanism not in self._unavailable),
         )
+
+    def _acceptance(self, token: _OpenToken, key: PrivateKey) -> Callable[[KeyOperation, int], bool]:
+        """Return what tells whether a key takes a mechanism: the module itself, where its list does not."""
+        if not self._probe_mechanisms:
+            return lambda _operation, _mechanism: True
+        handle = int(getattr(key, "handle"))  # noqa: B009 - python-pkcs11 has it but does not declare it
+        return lambda operation, mechanism: self._functions.accepts(
+            token.slot.slot_id, handle, operation, mechanism
+        )
+
+    def _set_pin(self, token: _OpenToken, old: Secret, new: Secret, doing: str) -> None:
+        try:
+            token.session.set_pin(old.reveal(), new.reveal())
+        except PKCS11Error as error:
+            raise token_error(ckr_of(error), doing) from None
 
     def _tokens(self) -> Iterator[tuple[Slot, Token]]:
         for slot in self._library.get_slots(token_present=True):

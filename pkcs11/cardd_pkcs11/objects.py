@@ -3,7 +3,7 @@
 Private keys are made on the token, used and destroyed there. Nothing here wraps, copies, imports or exports one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pkcs11 import MGF, Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
@@ -12,6 +12,7 @@ from pkcs11.types import DecryptMixin, Object, PrivateKey, Session, SignMixin
 from pkcs11.util.x509 import decode_x509_certificate, decode_x509_public_key
 
 from cardd_pkcs11 import verification
+from cardd_pkcs11.cryptoki import KeyOperation
 from cardd_pkcs11.errors import Ckr, MechanismUnavailableError, ObjectNotFoundError, TokenError
 from cardd_pkcs11.types import (
     DecryptMechanism,
@@ -175,18 +176,22 @@ def decrypt(key: PrivateKey, mechanism: DecryptMechanism, ciphertext: bytes) -> 
     return bytes(plaintext) if isinstance(plaintext, bytes) else b"".join(plaintext)
 
 
-def capabilities(key: PrivateKey, offered: Iterable[Mechanism | int]) -> KeyCapabilities:
-    """Tell what a key can do, given the mechanisms that its slot offers."""
+def capabilities(
+    key: PrivateKey, offered: Iterable[Mechanism | int], accepts: Callable[[KeyOperation, int], bool]
+) -> KeyCapabilities:
+    """Tell what a key can do, given the mechanisms that its slot offers and what it accepts of them."""
     slot = frozenset(offered)
     may_sign, may_decrypt = isinstance(key, SignMixin), isinstance(key, DecryptMixin)
     return KeyCapabilities(
         sign=tuple(
             name for name, (kind, mechanism, _) in _SIGN.items()
             if may_sign and kind == key.key_type and mechanism in slot
+            and accepts(KeyOperation.SIGN, mechanism)
         ),
         decrypt=tuple(
             name for name, (mechanism, _) in _DECRYPT.items()
             if may_decrypt and key.key_type == KeyType.RSA and mechanism in slot
+            and accepts(KeyOperation.DECRYPT, mechanism)
         ),
     )  # fmt: skip
 

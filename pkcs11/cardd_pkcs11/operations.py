@@ -89,6 +89,17 @@ class TokenOperations(ABC):
         call = protocol.ChangePin(serial=serial, old=old, new=new, accept_final_try=accept_final_try)
         await self.call(call, deadline=deadline)
 
+    async def unblock(
+        self, serial: TokenSerial, puk: Secret, new: Secret, *, deadline: float | None = None
+    ) -> None:
+        """Give a blocked PIN a new value with the PUK, on a host made for that.
+
+        Raises:
+            PinIncorrectError, PinLockedError: they speak of the PUK here.
+            PinLengthError: no try was made.
+        """
+        await self.call(protocol.Unblock(serial=serial, puk=puk, new=new), deadline=deadline)
+
     async def list_objects(
         self, serial: TokenSerial, *, deadline: float | None = None
     ) -> tuple[ObjectInfo, ...]:

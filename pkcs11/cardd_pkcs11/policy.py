@@ -30,7 +30,7 @@ class Deadlines(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return self.generate_rsa_4096 if call.algorithm is KeyAlgorithm.RSA_4096 else self.generate_small
         if isinstance(call, protocol.InitToken | protocol.InitPin):
             return self.init_token
-        if isinstance(call, protocol.Login | protocol.ChangePin):
+        if isinstance(call, protocol.Login | protocol.ChangePin | protocol.Unblock):
             return self.login
         if isinstance(call, protocol.Sign | protocol.Decrypt):
             return self.use_key

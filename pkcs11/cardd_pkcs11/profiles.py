@@ -1,5 +1,6 @@
 """What is known of each PKCS#11 module: one TOML file a module, read into frozen data."""
 
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -10,7 +11,7 @@ import msgspec
 from cardd_pkcs11.errors import ModuleMissingError
 from cardd_pkcs11.protocol import PinRules
 from cardd_pkcs11.resources import resource_directory
-from cardd_pkcs11.types import CustodyLevel
+from cardd_pkcs11.types import CustodyLevel, TokenSerial
 
 Platform = Literal["linux", "darwin", "win32"]
 
@@ -31,6 +32,28 @@ class Quirks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     counts_pin_tries: bool = True
     #: Mechanisms that the module lists but does not carry out.
     unavailable_mechanisms: tuple[str, ...] = ()
+    #: What a key can do is asked with C_SignInit and C_DecryptInit: the slot's list is not the key's.
+    probes_mechanisms: bool = False
+    #: C_SetPIN changes the PIN only after a login.
+    changes_pin_after_login: bool = False
+    #: C_SetPIN without a login takes the PUK and unblocks, in a host of its own with its own configuration.
+    unblocks_by_set_pin: bool = False
+
+
+class CardSupport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which cards in readers a module drives, and how they are told apart."""
+
+    #: Generations of the family (see `cardd.readers.atr.CardGeneration`).
+    generations: tuple[str, ...]
+    #: Matches a token's serial; its first group is the card's, eight digits.
+    serial: str
+    #: Mechanisms of each role's key as tried: for advice only, what a key can do is asked for.
+    signs: dict[str, tuple[str, ...]] = {}
+
+    def card_serial(self, token: TokenSerial) -> str | None:
+        """Return the card's serial, None where the token is no card of the family."""
+        found = re.fullmatch(self.serial, token)
+        return found[1] if found else None
 
 
 class ModuleProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -49,6 +72,8 @@ class ModuleProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     max_pin_tries: int = 3
     pin: PinRules = PinRules()
     quirks: Quirks = Quirks()
+    #: None for a module that drives no cards of the family.
+    card: CardSupport | None = None
 
     def locate(self) -> Path:
         """Return the module's file on this machine.

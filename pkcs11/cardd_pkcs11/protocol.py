@@ -65,6 +65,10 @@ class Start(Call[ModuleInfo], frozen=True, kw_only=True, tag="start"):
     pin_rules: PinRules
     #: Mechanisms that the module lists but does not carry out.
     unavailable: tuple[str, ...] = ()
+    #: Ask what a key can do with C_SignInit and C_DecryptInit rather than by the slot's list.
+    probe_mechanisms: bool = False
+    #: Log in before C_SetPIN.
+    login_before_pin_change: bool = False
 
 
 class Ping(Call[None], frozen=True, kw_only=True, tag="ping"):
@@ -135,6 +139,15 @@ class ChangePin(Call[None], frozen=True, kw_only=True, tag="change_pin"):
     old: Secret
     new: Secret
     accept_final_try: bool = False
+
+
+class Unblock(Call[None], frozen=True, kw_only=True, tag="unblock"):
+    """C_SetPIN without a login, which takes the PUK for the old PIN where the module is configured so."""
+
+    result: ClassVar[Any] = None
+    serial: TokenSerial
+    puk: Secret
+    new: Secret
 
 
 class ListObjects(Call[tuple[ObjectInfo, ...]], frozen=True, kw_only=True, tag="list_objects"):
@@ -241,9 +254,9 @@ class Capabilities(Call[KeyCapabilities], frozen=True, kw_only=True, tag="capabi
 
 
 AnyCall = (
-    Start | Ping | Refresh | ListTokens | InitToken | InitPin | Login | Logout | Forget | ChangePin | ListObjects
-    | GenerateKeyPair | ReadKeyAttributes | ReadPublicKey | Sign | Decrypt | StoreCertificate | StoreData | ReadData
-    | Destroy | Capabilities
+    Start | Ping | Refresh | ListTokens | InitToken | InitPin | Login | Logout | Forget | ChangePin | Unblock
+    | ListObjects | GenerateKeyPair | ReadKeyAttributes | ReadPublicKey | Sign | Decrypt | StoreCertificate | StoreData
+    | ReadData | Destroy | Capabilities
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from cardd.cards.personalisation import Personaliser
 from cardd.cards.sessions import CardSessions, SessionParts
 from cardd.cards.testcards import CardParts, TestCards
 from cardd.cards.types import CardView, TestCardRequest
+from cardd.cards.virtualcards import VirtualCards
 from cardd.clock import ManualClock
 from cardd.custody.keys import KeyMaker
 from cardd.custody.pins import PinVault
@@ -33,6 +34,8 @@ from cardd.orders.habilitations import Habilitations
 from cardd.orders.types import HabilitationForm, HabilitationView, Offer, Recipient, WantedOffer
 from cardd.settings import Settings
 from cardd.store import Store, Transaction
+from cardd.text import Text
+from cardd.virtualcard import VirtualReaders
 from cardd_pkcs11 import protocol
 from cardd_pkcs11.errors import (
     NotLoggedInError,
@@ -322,6 +325,13 @@ class CardRoom:
         return [line.action for line in reversed(await self.store.journal(limit=500))]
 
 
+def no_virtual_cards(state: Path, store: Store, pki: Pki, clock: ManualClock, bus: EventBus) -> VirtualCards:
+    """Return virtual cards without readers."""
+    readers = VirtualReaders(state / "pcsc", state / "virtual-cards", clock)
+    reason = Text("these tests start none", "ces tests n’en démarrent pas")
+    return VirtualCards(store, pki, readers, bus=bus, unavailable=reason)
+
+
 @asynccontextmanager
 async def card_room(
     state: Path, hierarchy: TestPki, tokens: MemoryTokens | None = None
@@ -343,6 +353,7 @@ async def card_room(
             tokens=tokens,
             pki=real_pki,
             habilitations=habilitations.of_card,
+            vault=PinVault(state / "pins"),
         )
     )
     cards = TestCards(
@@ -355,6 +366,7 @@ async def card_room(
             pki=real_pki,
             habilitations=habilitations,
             sessions=sessions,
+            virtual=no_virtual_cards(state, store, real_pki, clock, bus),
         )
     )
     try:

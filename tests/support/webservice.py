@@ -5,12 +5,12 @@ import functools
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
@@ -22,11 +22,15 @@ from cryptography.x509.oid import NameOID
 from cardd.cards.errors import CardSessionUnknownError, CardUnknownError, PinIncorrectError
 from cardd.cards.sessions import CardSession
 from cardd.cards.types import (
+    AuthenticationRequest,
+    AuthenticationView,
     CardDataView,
     CardSerial,
     CardSessionId,
     CardType,
     CardView,
+    DecryptionView,
+    DecryptRequest,
     Holder,
     PinChangeRequest,
     PinState,
@@ -36,7 +40,9 @@ from cardd.cards.types import (
     SignatureView,
     SignRequest,
     TestCardRequest,
+    UnblockRequest,
 )
+from cardd.cards.virtualcards import FaultsRequest
 from cardd.clock import ManualClock
 from cardd.errors import NotFoundError
 from cardd.events import EventBus, EventType
@@ -85,6 +91,8 @@ PIN = "1234"
 _DATABASE = "cardd.sqlite3"
 STRUCTURE = StructureView(id=StructureId("318751275100020"), name="HOPITAL DE TEST")
 #: Neither valid DER nor meant to be: what the fakes hand out where bytes are only carried.
+T = TypeVar("T")
+
 CERTIFICATE = b"\x30\x03\x02\x01\x05"
 
 
@@ -115,6 +123,9 @@ class Cards:
     async def remove(self, serial: str) -> CardView:
         return await self.get(serial)
 
+    async def set_faults(self, serial: str, request: FaultsRequest) -> None:
+        _check_known(serial)
+
     async def oppose(self, serial: str, reason: str) -> CardView:
         return await self.get(serial)
 
@@ -141,6 +152,9 @@ class Sessions:
             raise CardSessionUnknownError(Text("No such session.", "Aucune session."))
         return self.opened[session_id]
 
+    async def while_present(self, session: Any, work: Callable[[], Awaitable[T]]) -> T:
+        return await work()
+
     async def close(self, serial: str, session_id: str | None = None) -> None:
         _check_known(serial)
         for known in [session_id] if session_id is not None else list(self.opened):
@@ -151,6 +165,22 @@ class Sessions:
 
     async def sign(self, serial: str, request: SignRequest, session: Any) -> SignatureView:
         return SignatureView(signature=b"\x01\x02", mechanism=request.mechanism, certificate=CERTIFICATE)
+
+    async def unblock_pin(self, serial: str, request: UnblockRequest) -> None:
+        _check_known(serial)
+
+    async def authenticate(
+        self, serial: str, request: AuthenticationRequest, session: Any
+    ) -> AuthenticationView:
+        return AuthenticationView(
+            signature=b"\x01\x02",
+            mechanism="sha256_rsa_pkcs",
+            certificate=CERTIFICATE,
+            signed=b"context" + request.challenge,
+        )
+
+    async def decrypt(self, serial: str, request: DecryptRequest, session: Any) -> DecryptionView:
+        return DecryptionView(plaintext=b"plain", mechanism=request.mechanism)
 
 
 class Habilitations:

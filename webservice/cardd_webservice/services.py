@@ -3,22 +3,28 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 from prometheus_client import CollectorRegistry
 
 from cardd.cards.sessions import CardSession
 from cardd.cards.types import (
+    AuthenticationRequest,
+    AuthenticationView,
     CardDataView,
     CardView,
+    DecryptionView,
+    DecryptRequest,
     PinChangeRequest,
     ReaderView,
     SessionRequest,
     SignatureView,
     SignRequest,
     TestCardRequest,
+    UnblockRequest,
 )
+from cardd.cards.virtualcards import FaultsRequest
 from cardd.clock import Clock
 from cardd.events import EventBus
 from cardd.igc.authority import Authority
@@ -43,6 +49,8 @@ from cardd.settings import Settings
 from cardd.store import Store
 from cardd.text import Text
 from cardd_webservice.guard.tokens import OwnerToken
+
+T = TypeVar("T")
 
 
 class Presence(Protocol):
@@ -80,6 +88,10 @@ class Cards(Protocol):
         """Take a test card out of its reader."""
         ...
 
+    async def set_faults(self, serial: str, request: FaultsRequest) -> None:
+        """Replace the faults of a virtual card."""
+        ...
+
     async def oppose(self, serial: str, reason: str) -> CardView:
         """Block a card for ever; its certificates are revoked with it."""
         ...
@@ -96,6 +108,10 @@ class CardSessions(Protocol):
         """Return an open session; raises when it is unknown or has ended."""
         ...
 
+    async def while_present(self, session: CardSession, work: Callable[[], Awaitable[T]]) -> T:
+        """Do what a session allows, cut short as soon as its card leaves."""
+        ...
+
     async def close(self, serial: str, session_id: str | None = None) -> None:
         """End one session of a card, or all of them when none is named."""
         ...
@@ -104,8 +120,22 @@ class CardSessions(Protocol):
         """Change the card's PIN."""
         ...
 
+    async def unblock_pin(self, serial: str, request: UnblockRequest) -> None:
+        """Set a new PIN with the card's PUK."""
+        ...
+
     async def sign(self, serial: str, request: SignRequest, session: CardSession) -> SignatureView:
         """Sign with a key of the card."""
+        ...
+
+    async def authenticate(
+        self, serial: str, request: AuthenticationRequest, session: CardSession
+    ) -> AuthenticationView:
+        """Sign a challenge with the card's authentication key."""
+        ...
+
+    async def decrypt(self, serial: str, request: DecryptRequest, session: CardSession) -> DecryptionView:
+        """Decrypt with a key of the card."""
         ...
 
 

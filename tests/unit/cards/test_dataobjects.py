@@ -56,3 +56,26 @@ def test_only_the_family_s_labels_are_ours() -> None:
         "CPS_ACTIVITY_03_PS",
         "CPS_SIT_FACT",
     }
+
+
+def _tagged(*values: str) -> bytes:
+    return b"".join(
+        bytes([0x80 + position, len(value.encode())]) + value.encode()
+        for position, value in enumerate(values)
+    )
+
+
+def test_tagged_strings_of_a_card_in_a_reader_are_read_with_gaps_in_the_activities() -> None:
+    objects = {
+        "CPS_ID_CARD": _tagged("8025000001", SERIAL, "CPS"),
+        "CPS_NAME_PS": _tagged("DOC0063", "KIT"),
+        "CPS_INFO_PS": _tagged("899700636234", "10"),
+        "CPS_LANG_PS": _tagged("fr", "en"),
+        "CPS_ACTIVITY_02_PS": _tagged("10B0073160", "HOPITAL", "salaried"),
+        "CPS_ACTIVITY_16_PS": _tagged("10B0073161"),
+    }
+    view = read_objects(SERIAL, objects, complete=True)
+    assert (view.identity.serial, view.identity.type) == (SERIAL, "CPS")
+    assert (view.last_name, view.first_name, view.identifier) == ("DOC0063", "KIT", "899700636234")
+    assert (view.languages, view.profession) == (("fr", "en"), 10)
+    assert [(each.number, each.name) for each in view.activities] == [(2, "HOPITAL"), (16, None)]

@@ -25,7 +25,15 @@ from cardd.cards.errors import (
     PinLockedError,
 )
 from cardd.cards.sessions import SESSIONS_A_CARD
-from cardd.cards.types import CardRole, PinChangeRequest, PinState, SessionRequest, SignRequest
+from cardd.cards.types import (
+    CardRole,
+    DecryptRequest,
+    PinChangeRequest,
+    PinState,
+    PinView,
+    SessionRequest,
+    SignRequest,
+)
 from cardd.errors import CarddError, InvalidFieldsError
 from cardd.igc.crl import RevocationReason
 from cardd_pkcs11 import protocol
@@ -39,7 +47,13 @@ TO_SIGN = SignRequest(role=CardRole.AUTHENTICATION, data=b"hello")
 
 
 async def _tries(room: CardRoom, serial: str) -> int:
-    return (await room.cards.get(serial)).pin.tries_left
+    return (await _pin(room, serial)).tries_left
+
+
+async def _pin(room: CardRoom, serial: str) -> PinView:
+    pin = (await room.cards.get(serial)).pin
+    assert pin is not None
+    return pin
 
 
 async def _holding(room: CardRoom, kind: type[protocol.Call[Any]]) -> tuple[asyncio.Event, asyncio.Event]:
@@ -101,7 +115,7 @@ async def test_wrong_pins_walk_low_final_locked_and_the_final_try_needs_consent(
     ):
         with pytest.raises(expected) as refused:
             await room.sessions.open(card.serial, request)
-        states.append(((await room.cards.get(card.serial)).pin.state, refused.value.data["tries_left"]))
+        states.append(((await _pin(room, card.serial)).state, refused.value.data["tries_left"]))
     assert states == [
         (PinState.LOW, 2),
         (PinState.FINAL, 1),
@@ -370,7 +384,7 @@ async def test_what_a_key_cannot_do_names_the_modules_that_could(room: CardRoom)
         "modules_that_could": [],
     }
     with pytest.raises(CardMechanismUnavailableError):
-        await room.sessions.decrypt(card.serial, session, CardRole.AUTHENTICATION, "rsa_pkcs", b"\0" * 256)
+        await room.sessions.decrypt(card.serial, DecryptRequest(ciphertext=b"\0" * 256), session)
 
 
 async def test_the_pin_is_changed_with_the_old_one_which_is_counted(room: CardRoom) -> None:

@@ -6,8 +6,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from cardd.cards.signing import prepare, unavailable
-from cardd.cards.types import CardRole, SignRequest
+from cardd.cards.signing import for_module, offered, prepare, unavailable
+from cardd.cards.types import Capability, CardRole, SignRequest
 from cardd.errors import InvalidFieldsError
 from cardd_pkcs11.types import SignMechanism
 from tests.support.cards import rsa_key
@@ -53,3 +53,18 @@ def test_the_signature_key_through_opensc_is_refused_with_the_module_that_can() 
     refused = unavailable(CardRole.SIGNATURE, "sha256_rsa_pkcs", module="opensc")
     assert refused.data["modules_that_could"] == ["cryptolib-cps"]
     assert "cryptolib-cps" in refused.detail.fr
+
+
+def test_sha_256_is_offered_where_the_module_signs_a_digest_info_only() -> None:
+    able = Capability(role=CardRole.AUTHENTICATION, operation="sign", mechanisms=("rsa_pkcs",))
+    opened = Capability(role=CardRole.AUTHENTICATION, operation="decrypt", mechanisms=("rsa_pkcs",))
+    assert [each.mechanisms for each in offered((able, opened))] == [
+        ("rsa_pkcs", "sha256_rsa_pkcs"),
+        ("rsa_pkcs",),
+    ]
+    asked = prepare(_request("sha256_rsa_pkcs", data=b"act"))
+    made = for_module(asked, (able,), CardRole.AUTHENTICATION)
+    assert made == prepare(_request("sha256_rsa_pkcs", digest=hashlib.sha256(b"act").digest()))
+    hashing = Capability(role=CardRole.AUTHENTICATION, operation="sign", mechanisms=("sha256_rsa_pkcs",))
+    assert for_module(asked, (able, hashing), CardRole.AUTHENTICATION) == asked
+    assert for_module(asked, (able,), CardRole.SIGNATURE) == asked

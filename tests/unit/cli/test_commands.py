@@ -43,7 +43,7 @@ def test_an_order_opens_a_card_session_and_closes_it(demo: FakeDaemon, cardd: Ca
         ("POST", "/api/v1/orders"),
         ("DELETE", "/api/v1/cards/00000017/session"),
     ]
-    assert demo.asked[1].body == {"pin": "1234", "accept_final_try": False}
+    assert demo.asked[1].body == {"pin": "1234", "accept_final_try": False, "purpose": "order"}
     assert demo.asked[2].headers["Card-Session"] == "session-1"
     assert demo.asked[2].body["structure"] == STRUCTURE.id
     assert demo.asked[2].body["key"]["source"] == "token"

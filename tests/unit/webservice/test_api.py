@@ -24,12 +24,39 @@ CERTIFICATES = "/api/v1/certificates/4f1c0b2dab"
 async def test_readers_are_a_list_and_cards_a_page(service: Running) -> None:
     status, readers = await service.json("GET", "/api/v1/readers")
     assert status == 200
-    assert readers == [{"name": f"cardd SoftHSM {CARD}", "state": "present", "card": CARD}]
+    assert readers == [
+        {
+            "name": f"cardd SoftHSM {CARD}",
+            "state": "present",
+            "card": CARD,
+            "generation": None,
+            "atr": None,
+        }
+    ]
     _, page = await service.json("GET", "/api/v1/cards?limit=2")
     assert [card["serial"] for card in page["items"]] == ["00000017", "00000025"]
     _, rest = await service.json("GET", f"/api/v1/cards?cursor={page['next_cursor']}")
     assert [card["serial"] for card in rest["items"]] == ["00000033"]
     assert rest["next_cursor"] is None
+
+
+async def test_a_card_s_keys_are_used_in_a_session_and_its_pin_unblocked_without(service: Running) -> None:
+    headers = {"Card-Session": await service.session()}
+    challenge = {"challenge": "AAAAAAAAAAAAAAAAAAAAAA=="}
+    path = f"/api/v1/cards/{CARD}"
+    status, answer = await service.json("POST", f"{path}/authenticate", json=challenge, headers=headers)
+    assert (status, sorted(answer)) == (200, ["certificate", "mechanism", "signature", "signed"])
+    status, answer = await service.json(
+        "POST", f"{path}/decrypt", json={"ciphertext": "AAAA"}, headers=headers
+    )
+    assert (status, answer) == (200, {"plaintext": "cGxhaW4=", "mechanism": "rsa_pkcs"})
+    for name, body in (("authenticate", challenge), ("decrypt", {"ciphertext": "AAAA"})):
+        status, problem = await service.json("POST", f"{path}/{name}", json=body)
+        assert (status, problem["type"]) == (403, "urn:cardd:error:card_session_required")
+    codes = {"puk": "12345678", "new": "4321"}
+    assert (await service.json("PUT", f"{path}/pin/unblock", json=codes))[0] == 204
+    status, problem = await service.json("PUT", f"{path}/pin/unblock", json={"puk": "12345678"})
+    assert (status, problem["fields"][0]["field"]) == (422, "new")
 
 
 @pytest.mark.parametrize(

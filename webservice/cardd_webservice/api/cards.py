@@ -11,45 +11,70 @@ from cardd.cards.errors import (
     CardAlreadyOpposedError,
     CardAlreadyPresentError,
     CardMechanismUnavailableError,
+    CardNotAcceptedError,
     CardNotTrustedError,
+    CardNotVirtualError,
     CardOpposedError,
     CardRemovedError,
     CardSessionEndedError,
     CardSessionRequiredError,
     CardUnknownError,
+    CardUnreadableError,
     PinFinalTryError,
     PinIncorrectError,
     PinLockedError,
+    PukIncorrectError,
+    PukLockedError,
 )
 from cardd.cards.types import (
+    AuthenticationRequest,
+    AuthenticationView,
     CardDataView,
     CardSessionId,
     CardView,
+    DecryptionView,
+    DecryptRequest,
     OppositionRequest,
     PinChangeRequest,
     SessionRequest,
     SignatureView,
     SignRequest,
     TestCardRequest,
+    UnblockRequest,
 )
+from cardd.cards.virtualcards import FaultsRequest, VirtualCardNotSeenError
 from cardd.orders.errors import HabilitationNotApprovedError
 from cardd.orders.paging import Page, PageRequest
 from cardd.orders.types import HabilitationId, HabilitationView, OfferUsages, StructureView
+from cardd.virtualcard.errors import NoFreeReaderError
 from cardd_webservice.guard.policy import Access
 from cardd_webservice.operations import SESSION_HEADER, Call, Keeping, Nothing, Operation, Parameter, Reply
 from cardd_webservice.paging import page_of
 
 _TAG = "Cards and readers"
 _SERIAL = Parameter("serial", "The card's serial: 8 digits.", example="00000017")
-_PIN_ERRORS = (
+_CARD_ERRORS = (
     CardUnknownError,
     CardAbsentError,
+    CardUnreadableError,
     CardRemovedError,
     CardOpposedError,
+    CardNotAcceptedError,
+)
+_PIN_ERRORS = (
+    *_CARD_ERRORS,
     CardNotTrustedError,
     PinIncorrectError,
     PinLockedError,
     PinFinalTryError,
+)
+_KEY_ERRORS = (
+    CardUnknownError,
+    CardAbsentError,
+    CardRemovedError,
+    CardSessionRequiredError,
+    CardSessionEndedError,
+    CardMechanismUnavailableError,
 )
 
 
@@ -100,6 +125,12 @@ async def remove_test_card(call: Call[Nothing]) -> Reply:
     return Reply(await call.services.cards.remove(call.path("serial")))
 
 
+async def set_faults(call: Call[FaultsRequest]) -> Reply:
+    """Have a virtual card misbehave from its next insertion."""
+    await call.services.cards.set_faults(call.path("serial"), call.given)
+    return Reply(status=HTTPStatus.NO_CONTENT)
+
+
 async def oppose_card(call: Call[OppositionRequest]) -> Reply:
     """Oppose a card for ever; all its certificates are revoked with it."""
     return Reply(await call.services.cards.oppose(call.path("serial"), call.given.reason))
@@ -130,10 +161,28 @@ async def change_pin(call: Call[PinChangeRequest]) -> Reply:
     return Reply(status=HTTPStatus.NO_CONTENT)
 
 
+async def unblock_pin(call: Call[UnblockRequest]) -> Reply:
+    """Set a new PIN with the card's PUK; wrong PUKs are counted. The card's sessions end."""
+    await call.services.sessions.unblock_pin(call.path("serial"), call.given)
+    return Reply(status=HTTPStatus.NO_CONTENT)
+
+
 async def sign(call: Call[SignRequest]) -> Reply:
     """Sign with a key of the card."""
     session = call.authorised_session()
     return Reply(await call.services.sessions.sign(call.path("serial"), call.given, session))
+
+
+async def authenticate(call: Call[AuthenticationRequest]) -> Reply:
+    """Sign a challenge: what is signed is a constant context, a zero byte, and the challenge."""
+    session = call.authorised_session()
+    return Reply(await call.services.sessions.authenticate(call.path("serial"), call.given, session))
+
+
+async def decrypt(call: Call[DecryptRequest]) -> Reply:
+    """Decrypt with a key of the card."""
+    session = call.authorised_session()
+    return Reply(await call.services.sessions.decrypt(call.path("serial"), call.given, session))
 
 
 def _covered(habilitation: HabilitationView) -> SessionHabilitation:
@@ -172,7 +221,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Read a card's data objects",
         tag=_TAG,
         parameters=(_SERIAL,),
-        errors=(CardUnknownError, CardAbsentError, CardRemovedError),
+        errors=(CardUnknownError, CardAbsentError, CardUnreadableError, CardRemovedError),
     ),
     Operation(
         method=HTTPMethod.POST,
@@ -213,6 +262,18 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         errors=_PIN_ERRORS,
     ),
     Operation(
+        method=HTTPMethod.PUT,
+        path="/cards/{serial}/pin/unblock",
+        handler=unblock_pin,
+        takes=UnblockRequest,
+        answers=None,
+        summary="Unblock the PIN with the PUK",
+        tag=_TAG,
+        status=HTTPStatus.NO_CONTENT,
+        parameters=(_SERIAL,),
+        errors=(*_CARD_ERRORS, PukIncorrectError, PukLockedError, CardMechanismUnavailableError),
+    ),
+    Operation(
         method=HTTPMethod.POST,
         path="/cards/{serial}/sign",
         handler=sign,
@@ -222,14 +283,33 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag=_TAG,
         access=Access.CARD,
         parameters=(_SERIAL,),
-        errors=(
-            CardUnknownError,
-            CardAbsentError,
-            CardRemovedError,
-            CardSessionRequiredError,
-            CardSessionEndedError,
-            CardMechanismUnavailableError,
-        ),
+        errors=_KEY_ERRORS,
+        keeping=Keeping.MEMORY,
+    ),
+    Operation(
+        method=HTTPMethod.POST,
+        path="/cards/{serial}/authenticate",
+        handler=authenticate,
+        takes=AuthenticationRequest,
+        answers=AuthenticationView,
+        summary="Sign a challenge with the card's authentication key",
+        tag=_TAG,
+        access=Access.CARD,
+        parameters=(_SERIAL,),
+        errors=_KEY_ERRORS,
+        keeping=Keeping.MEMORY,
+    ),
+    Operation(
+        method=HTTPMethod.POST,
+        path="/cards/{serial}/decrypt",
+        handler=decrypt,
+        takes=DecryptRequest,
+        answers=DecryptionView,
+        summary="Decrypt with a key of the card",
+        tag=_TAG,
+        access=Access.CARD,
+        parameters=(_SERIAL,),
+        errors=_KEY_ERRORS,
         keeping=Keeping.MEMORY,
     ),
     Operation(
@@ -263,7 +343,25 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Insert a test card",
         tag=_TAG,
         parameters=(_SERIAL,),
-        errors=(CardUnknownError, CardAlreadyPresentError, CardOpposedError),
+        errors=(
+            CardUnknownError,
+            CardAlreadyPresentError,
+            CardOpposedError,
+            NoFreeReaderError,
+            VirtualCardNotSeenError,
+        ),
+    ),
+    Operation(
+        method=HTTPMethod.PUT,
+        path="/test-cards/{serial}/faults",
+        handler=set_faults,
+        takes=FaultsRequest,
+        answers=None,
+        summary="Give a virtual card faults",
+        tag=_TAG,
+        status=HTTPStatus.NO_CONTENT,
+        parameters=(_SERIAL,),
+        errors=(CardUnknownError, CardNotVirtualError),
     ),
     Operation(
         method=HTTPMethod.POST,
@@ -274,6 +372,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Remove a test card",
         tag=_TAG,
         parameters=(_SERIAL,),
-        errors=(CardUnknownError, CardAbsentError),
+        errors=(CardUnknownError, CardAbsentError, VirtualCardNotSeenError),
     ),
 )

@@ -4,7 +4,7 @@ import re
 from http import HTTPMethod, HTTPStatus
 from typing import Any
 
-from cardd.cards.errors import CardSessionEndedError, CardSessionRequiredError
+from cardd.cards.errors import CardRemovedError, CardSessionEndedError, CardSessionRequiredError
 from cardd.custody.errors import WeakKeyError
 from cardd.custody.registry import KeyAlreadyHeldError
 from cardd.errors import NotFoundError
@@ -79,7 +79,10 @@ async def revoke(call: Call[RevocationRequest]) -> Reply:
 async def renew(call: Call[RenewalRequest]) -> Reply:
     """Order the successor of a certificate."""
     session = call.authorised_session()
-    view = await call.services.certificates.renew(_serial(call), call.given, session)
+    certificates, serial = call.services.certificates, _serial(call)
+    view = await call.services.sessions.while_present(
+        session, lambda: certificates.renew(serial, call.given, session)
+    )
     return Reply(view, status=HTTPStatus.CREATED)
 
 
@@ -146,6 +149,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
             NotFoundError,
             CardSessionRequiredError,
             CardSessionEndedError,
+            CardRemovedError,
             NotAuthorisedError,
             NotActiveError,
             KeyAlreadyHeldError,

@@ -3,7 +3,7 @@
 from http import HTTPMethod, HTTPStatus
 from typing import Any
 
-from cardd.cards.errors import CardSessionEndedError, CardSessionRequiredError
+from cardd.cards.errors import CardRemovedError, CardSessionEndedError, CardSessionRequiredError
 from cardd.custody.errors import WeakKeyError
 from cardd.custody.registry import KeyAlreadyHeldError
 from cardd.errors import NotFoundError
@@ -28,7 +28,8 @@ class OrderQuery(OrderFilters, frozen=True, forbid_unknown_fields=True, kw_only=
 
 async def create_order(call: Call[OrderRequest]) -> Reply:
     """Order a certificate, with a key made on a token or a CSR."""
-    view = await call.services.orders.create(call.given, call.authorised_session())
+    orders, session = call.services.orders, call.authorised_session()
+    view = await call.services.sessions.while_present(session, lambda: orders.create(call.given, session))
     return Reply(view, status=HTTPStatus.CREATED)
 
 
@@ -50,11 +51,14 @@ async def cancel_order(call: Call[Nothing]) -> Reply:
 
 async def retrieve(call: Call[RetrievalRequest]) -> Reply:
     """Retrieve an order: its certificate is issued and handed over."""
-    view = await call.services.orders.retrieve(call.path("id"), call.given, call.authorised_session())
+    orders, session, order = call.services.orders, call.authorised_session(), call.path("id")
+    view = await call.services.sessions.while_present(
+        session, lambda: orders.retrieve(order, call.given, session)
+    )
     return Reply(view, status=HTTPStatus.CREATED)
 
 
-_SESSION_ERRORS = (CardSessionRequiredError, CardSessionEndedError)
+_SESSION_ERRORS = (CardSessionRequiredError, CardSessionEndedError, CardRemovedError)
 
 OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
