@@ -155,6 +155,7 @@ def upgrade() -> None:
         sa.Column("opposed_reason", sa.Text(), nullable=True),
         sa.Column("inserted", sa.Boolean(), nullable=False),
         sa.Column("pin_tries_left", sa.Integer(), nullable=False),
+        sa.Column("puk_tries_left", sa.Integer(), server_default="3", nullable=False),
         sa.Column(
             "capabilities",
             sa.JSON(),
