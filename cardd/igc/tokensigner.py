@@ -3,6 +3,7 @@
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from cardd.custody.errors import token_errors_translated
 from cardd.igc.signer import SigningPublicKey
 from cardd_pkcs11.operations import TokenOperations
 from cardd_pkcs11.types import KeyId, SignMechanism, Spki, TokenSerial
@@ -29,5 +30,9 @@ class TokenSigner:
         return self._public_key
 
     async def sign(self, data: bytes) -> bytes:
-        """Sign `data`: RSASSA-PKCS1-v1_5 with SHA-256, or ECDSA with SHA-256 as DER."""
-        return await self._pool.sign(self._token, self._key_id, self._mechanism, data, spki=self._spki)
+        """Sign `data`: RSASSA-PKCS1-v1_5 with SHA-256, or ECDSA with SHA-256 as DER.
+
+        Raises `TokenFaultError` when the token or its host refuses or fails.
+        """
+        with token_errors_translated():
+            return await self._pool.sign(self._token, self._key_id, self._mechanism, data, spki=self._spki)

@@ -28,6 +28,7 @@ from cardd_pkcs11.errors import (
     PinIncorrectError,
     PinLockedError,
     TokenNotFoundError,
+    TokenRemovedError,
 )
 from cardd_pkcs11.operations import TokenOperations
 from cardd_pkcs11.policy import Deadlines
@@ -223,7 +224,8 @@ class TokenHostPool(TokenOperations):
         """Carry out a call; where it needs a login that the daemon keeps open, log in and carry it out then.
 
         `NotLoggedInError` says that nothing was done, so that this repeats nothing. The login may be lost again
-        before the call's turn, when another call had the host initialise its module anew.
+        before the call's turn, when another call had the host initialise its module anew. A software token that
+        seems gone is one that another process was just writing to: what changes nothing is then asked again.
         """
         if serial not in self._pin_sources:
             return await host.call(call, deadline=deadline)
@@ -234,14 +236,21 @@ class TokenHostPool(TokenOperations):
                 return await host.call(call, deadline=deadline)
             except NotLoggedInError:
                 await self._kept_login(host, serial)
+            except TokenRemovedError:
+                if isinstance(call, _WRITES):
+                    raise
         return await host.call(call, deadline=deadline)
 
     async def _kept_login(self, host: TokenHost, serial: TokenSerial) -> None:
         if serial in self._refused_pins:
             raise NotLoggedInError("the PIN kept for this token was refused; it is not tried again")
         pin = await asyncio.to_thread(self._pin_sources[serial])
+        login = protocol.Login(serial=serial, pin=pin, reuse=True)
         try:
-            await host.call(protocol.Login(serial=serial, pin=pin, reuse=True))
+            try:
+                await host.call(login)
+            except TokenRemovedError:
+                await host.call(login)
         except (PinIncorrectError, PinLockedError):
             self._refused_pins.add(serial)
             _log.error("token_pool.kept_pin_refused", module=self.profile.name, serial=serial)
