@@ -1,7 +1,5 @@
 """The web service over rooms that live in memory, with the real store, guard and server."""
 
-
-
 import atexit
 import functools
 import secrets

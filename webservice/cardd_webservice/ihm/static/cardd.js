@@ -34,6 +34,8 @@ async function refresh(kinds) {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
   if (!answer.ok) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const notice = fresh.querySelector("#nouvelles .notice");
+  if (notice) announcer.replaceChildren(notice);
   const freshParts = [...fresh.querySelectorAll("[data-live]")];
   parts.forEach((part, index) => {
     const typing = [...part.querySelectorAll("input:not([type=hidden])")].some((field) => field.value && field.type !== "checkbox");
@@ -54,8 +56,19 @@ function swap(old, fresh) {
   if (key) [...fresh.querySelectorAll("a, input, button, summary, pre")].find((each) => each.id === key || each.getAttribute("href") === key)?.focus();
 }
 
-/** Listens to the daemon; several pieces of news at once refresh the page once. */
+/** Listens to the daemon while the page is seen; several pieces of news at once refresh the page once. */
 function listen() {
+  let source = connect();
+  document.addEventListener("visibilitychange", () => {
+    source.close();
+    if (document.hidden) return;
+    source = connect();
+    refresh(new Set(EVENTS.map((name) => name.split(".")[0]))).catch(() => {});
+  });
+  addEventListener("pagehide", () => source.close());
+}
+
+function connect() {
   const source = new EventSource("/nouvelles");
   let kinds = new Set();
   let timer = 0;
@@ -67,7 +80,7 @@ function listen() {
       timer = setTimeout(() => { refresh(kinds).catch(() => {}); kinds = new Set(); }, 150);
     });
   }
-  addEventListener("pagehide", () => source.close());
+  return source;
 }
 
 /** Checks a form while it is typed, by the daemon's own rules; only fields that were left are judged. */
