@@ -9,7 +9,7 @@ from cardd.errors import CarddError, NotFoundError
 from cardd.orders.filters import CertificateFilters, OrderFilters
 from cardd.orders.offers import USAGE_LABELS
 from cardd.orders.paging import PageRequest
-from cardd.orders.types import CertificateState, CertificateView, Offer, OrderState
+from cardd.orders.types import CertificateState, CertificateView, Offer, OrderState, RenewalRequest
 from cardd.text import Text
 from cardd_webservice.ihm.visit import Visit, sent, shown
 from cardd_webservice.pem import pem_chain
@@ -54,7 +54,7 @@ async def cancel_order(visit: Visit) -> web.StreamResponse:
     )
 
 
-async def show_certificate(visit: Visit) -> web.StreamResponse:
+async def show_certificate(visit: Visit, error: CarddError | None = None) -> web.StreamResponse:
     """Show one certificate: what it says, how to use it, and its history."""
     certificate = await _certificate(visit)
     tokens = {token.label: token for token in await visit.services.tokens()}
@@ -63,8 +63,31 @@ async def show_certificate(visit: Visit) -> web.StreamResponse:
         "certificate.html",
         certificate=certificate,
         usage_labels=USAGE_LABELS,
-        address=str(visit.request.url.origin()),
         module=modules[0] if modules else _MODULE,
+        error=error,
+    )
+
+
+async def renew(visit: Visit) -> web.StreamResponse:
+    """Order the successor of a certificate."""
+    if visit.card is None:
+        return visit.redirect("/demander")
+    card, serial = visit.card, visit.path("serial").lower()
+
+    async def perform() -> str:
+        order = await visit.services.certificates.renew(serial, RenewalRequest(), card)
+        return f"/retirer/{order.id}"
+
+    try:
+        location = await visit.once(perform)
+    except CarddError as error:
+        return await show_certificate(visit, error)
+    return visit.redirect(
+        location,
+        Text(
+            "The successor is ordered, with a new key: retrieve it now, or later.",
+            "Le successeur est commandé, avec une nouvelle clé : retirez-le maintenant, ou plus tard.",
+        ),
     )
 
 
@@ -111,5 +134,6 @@ ROUTES = (
     shown("/suivre/commandes/{id}", show_order),
     sent("/suivre/commandes/{id}/annuler", cancel_order),
     shown("/suivre/certificats/{serial}", show_certificate),
+    sent("/suivre/certificats/{serial}/renouveler", renew),
     shown("/suivre/certificats/{serial}/{kind}", download),
 )

@@ -140,5 +140,6 @@ addEventListener("pageshow", (event) => { if (event.persisted) location.reload()
 showCopyButtons();
 document.querySelectorAll("form[data-check]").forEach(checkWhileTyping);
 document.querySelectorAll("form[data-busy]").forEach(showProgress);
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 document.getElementById("erreur")?.focus();
 listen();
