@@ -210,6 +210,19 @@ async def test_after_half_an_hour_the_browser_is_signed_out(tmp_path: Path) -> N
         assert "cardd open" in body
 
 
+async def test_what_a_page_does_by_itself_does_not_keep_the_session(
+    browser: Browser, service: Running
+) -> None:
+    clock = service.services.clock
+    assert isinstance(clock, ManualClock)
+    for _ in range(2):
+        assert (await browser.get("/", **{"Cardd-Live": "1"}))[0].status == 200
+        assert (await browser.get("/cartes", **{"Cardd-Live": "1"}))[0].status == 200
+        clock.advance(timedelta(seconds=POLICY.idle_seconds / 2 - 1))
+    clock.advance(timedelta(seconds=3))
+    assert (await browser.get("/cartes"))[0].status == 403
+
+
 async def test_live_news_end_with_the_session(browser: Browser, service: Running) -> None:
     token = await browser.token()
     headers = {"Cookie": browser.cookie, "Sec-Fetch-Site": "same-origin"}

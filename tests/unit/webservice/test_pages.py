@@ -37,7 +37,7 @@ def test_french_typography_is_set() -> None:
     assert language.typeset("Dire : « l'essai » ; non ? 5 %", "fr") == (
         "Dire\u00a0: «\u00a0l’essai\u00a0»\u202f; non\u202f? 5\u00a0%"
     )
-    assert language.typeset("It's: so", "en") == "It's: so"
+    assert language.typeset("It's: so", "en") == "It’s: so"
 
 
 def test_prose_is_escaped_and_code_is_code() -> None:

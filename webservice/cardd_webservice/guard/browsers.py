@@ -22,6 +22,8 @@ from cardd_webservice.guard.policy import Access
 
 _SECRET_BYTES = 32
 _COOKIE = "cardd-session"
+#: On requests that a page makes by itself: nobody's presence is behind them.
+LIVE_HEADER = "Cardd-Live"
 
 
 class BrowserPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +143,8 @@ def admit_browser(request: web.Request, access: Access, port: int | None) -> Bro
         raise ForeignOriginError(
             Text("Not one of the daemon's pages asks.", "La demande ne vient pas d’une page du démon.")
         )
-    session = known_browser(request, port, use=access is not Access.LIVE)
+    by_itself = access is Access.LIVE or LIVE_HEADER in request.headers
+    session = known_browser(request, port, use=not by_itself)
     if session is None:
         raise SignInRequiredError(
             Text("This browser is not signed in, or no longer.", "Ce navigateur n’est pas ou plus connecté.")

@@ -42,11 +42,12 @@ def page_language(request: web.Request) -> Language:
 
 def typeset(sentence: str, language: Language) -> str:
     """Return a sentence with the spaces and apostrophes of its language's typography."""
+    sentence = sentence.replace("'", "’")
     if language != "fr":
         return sentence
     sentence = re.sub(r" ([;!?])", _NARROW + r"\1", sentence)
     sentence = re.sub(r" ([:%»])", _WIDE + r"\1", sentence)
-    return re.sub(r"« ", "«" + _WIDE, sentence).replace("'", "’")
+    return re.sub(r"« ", "«" + _WIDE, sentence)
 
 
 def prose(text: Text | str, language: Language) -> Markup:

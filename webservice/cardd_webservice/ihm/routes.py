@@ -13,7 +13,7 @@ from cardd.errors import CarddError
 from cardd.text import Text
 from cardd_webservice.api.ihm import SIGN_IN_PATH
 from cardd_webservice.errors import RefusedError, UnauthenticatedError
-from cardd_webservice.guard.browsers import BROWSER, known_browser
+from cardd_webservice.guard.browsers import BROWSER, LIVE_HEADER, known_browser
 from cardd_webservice.guard.middleware import own_port
 from cardd_webservice.guard.policy import Access
 from cardd_webservice.guard.refusals import REFUSALS
@@ -97,7 +97,7 @@ def _handler_of(page: PageRoute) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         services, browser = request.app[SERVICES], request.get(BROWSER)
         if page.access is Access.PUBLIC:
-            browser = known_browser(request, own_port(request))
+            browser = known_browser(request, own_port(request), use=LIVE_HEADER not in request.headers)
         visit = Visit(request, services, page_language(request), browser)
         if browser is None:
             return await page.handler(visit)

@@ -97,6 +97,17 @@ STEPS = {
     "responder.certify": Text("OCSP responder certified", "Répondeur OCSP certifié"),
 }
 
+#: Parts of the daemon, and what tokens are for.
+PARTS = {
+    "store": Text("Database", "Base de données"),
+    "token_hosts": Text("Token hosts", "Hôtes de jetons"),
+    "upkeep": Text("Upkeep", "Tâches d’entretien"),
+    "readers": Text("Readers", "Lecteurs"),
+    "pki": Text("the PKI", "l’IGC"),
+    "structure": Text("a structure", "une structure"),
+    "card": Text("a test card", "une carte de test"),
+}
+
 
 def actor_words(actor: str) -> Text:
     """Return who acted, in words: `owner`, `daemon`, `card:<serial>`, `anonymous`."""

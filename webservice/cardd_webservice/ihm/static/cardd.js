@@ -31,7 +31,7 @@ async function refresh(kinds) {
   const wanted = (part) => part.dataset.live.split(" ").some((kind) => kinds.has(kind));
   const session = kinds.has("card");
   if (!session && !parts.some(wanted)) return;
-  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  const answer = await fetch(location.href, { headers: { Accept: "text/html", "Cardd-Live": "1" } });
   if (!answer.ok) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   const notice = fresh.querySelector("#nouvelles .notice");
