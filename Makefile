@@ -16,7 +16,7 @@ PIP_COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --str
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 export CARDD_STATE_DIR ?= $(CURDIR)/.state
 
-.PHONY: install run test test-slow test-all lint format bench docs lock clean system-packages dev
+.PHONY: install run test test-slow test-all lint format bench docs lock clean system-packages test-packages dev
 
 install: $(INSTALLED)
 dev: $(INSTALLED_DEV)
@@ -34,7 +34,10 @@ $(INSTALLED): requirements.lock pyproject.toml | system-packages $(BIN)/python
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(INSTALLED_DEV): requirements-dev.lock $(INSTALLED)
+test-packages:
+	@scripts/system-packages.sh --with-tests
+
+$(INSTALLED_DEV): requirements-dev.lock $(INSTALLED) | test-packages
 	@echo "Installing the tools of requirements-dev.lock into $(VENV)" >&2
 	@$(PIP_INSTALL) --require-hashes --requirement requirements-dev.lock
 	@touch $@

@@ -31,6 +31,11 @@ _SECRET_TEXT = re.compile(
 
 EventDict = MutableMapping[str, Any]
 
+#: Tracebacks without local variables: in them are PINs and codes under names that nobody can list.
+_tracebacks = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 
 def redact(_logger: Any, _method: str, event: EventDict) -> EventDict:
     """Replace secrets by `***`, by the name of the value and inside text; a structlog processor."""
@@ -49,11 +54,13 @@ def configure_logs(settings: LogSettings, stream: TextIO | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer(colors=target.isatty())
+        structlog.dev.ConsoleRenderer(
+            colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
         if as_console
         else structlog.processors.JSONRenderer()
     )
-    last = [redact, renderer] if as_console else [structlog.processors.dict_tracebacks, redact, renderer]
+    last = [redact, renderer] if as_console else [_tracebacks, redact, renderer]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],

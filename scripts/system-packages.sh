@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages that cardd needs and that are missing; does nothing when all are there.
+# With --with-tests, those that only the tests need too.
 set -euo pipefail
 
 # The system's own Python where it is new enough (Debian 12: 3.11, Ubuntu 24.04: 3.12), otherwise python3.11.
@@ -39,6 +40,7 @@ need libengine-pkcs11-openssl "the keys from OpenSSL" one_of /usr/lib/*/engines-
 need openssl "the examples and the tests" command -v openssl
 need curl "the examples" command -v curl
 need jq "the examples" command -v jq
+[ "${1:-}" != --with-tests ] || need chromium "the tests of the pages" command -v chromium
 need ca-certificates "the installation of Python packages" test -e /etc/ssl/certs/ca-certificates.crt
 
 [ "${#missing[@]}" -gt 0 ] || exit 0

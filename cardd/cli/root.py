@@ -27,6 +27,7 @@ COMMANDS = {
     "init": Entry("init", "Prepare a state: PKI, test structure, authorised test card."),
     "run": Entry("run", "Run the daemon; prepares the state where there is none."),
     "status": Entry("status", "Show how the daemon is."),
+    "open": Entry("open", "Open the pages in a browser, signed in."),
     "diagnose": Entry("diagnose", "Print all that a maintainer needs to know."),
     "readers": Entry("readers", "List the readers and the cards in them."),
     "cards": Entry("cards", "List the cards."),

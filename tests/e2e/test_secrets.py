@@ -1,9 +1,10 @@
 """Marked secrets go through a whole run and are then looked for wherever they must not be."""
 
 from pathlib import Path
+from urllib.parse import urlencode
 
 from tests.e2e.conftest import DaemonMaker
-from tests.support.running import QUICK, RunningDaemon
+from tests.support.running import QUICK, Answer, RunningDaemon
 
 PIN = "73918264"
 CODE = "marked-revocation-code-5A1F"
@@ -38,6 +39,41 @@ def _use_every_secret(daemon: RunningDaemon) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def _use_the_pages(daemon: RunningDaemon) -> list[str]:
+    """Type PIN and code into the pages too; return what signed the browser in."""
+    link = daemon.call("POST", "/api/v1/ihm/links", {}).json["path"]
+    cookie = daemon.call("GET", link, token=None).headers["set-cookie"].split(";")[0]
+    page = daemon.call("GET", "/cartes", token=None, headers={"Cookie": cookie}).body.decode()
+    form_token = page.split('name="_jeton" value="')[1].split('"')[0]
+    card = daemon.call("GET", "/api/v1/cards").json["items"][0]["serial"]
+
+    def send(path: str, **fields: str) -> Answer:
+        headers = {
+            "Cookie": cookie,
+            "Origin": daemon.address,
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
+        return daemon.send_form(path, urlencode({"_jeton": form_token, **fields}), headers)
+
+    assert send(f"/cartes/{card}/session", pin=f"{PIN[:-1]}0").status == 403
+    assert send(f"/cartes/{card}/session", pin=f"{PIN}x").status == 422
+    assert send(f"/cartes/{card}/session", pin=PIN).status == 303
+    structure = daemon.call("GET", "/api/v1/structures").json["items"][0]["id"]
+    placed = send(
+        "/demander",
+        structure=structure,
+        offer="ORG",
+        usage="AUTH_CLI",
+        service="PAGES",
+        contacts="a@example.org",
+    )
+    assert placed.status == 303, placed.body
+    order = placed.headers["location"]
+    assert send(order, revocation_code=CODE, confirmation=f"{CODE}x", accept_terms="1").status == 422
+    assert send(order, revocation_code=CODE, confirmation=CODE, accept_terms="1").status == 303
+    return [link.split("=")[1], cookie.split("=", 1)[1], form_token]
+
+
 def _processes(pid: int) -> list[Path]:
     """The daemon's process and its children."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -58,10 +94,12 @@ def test_no_secret_is_in_logs_journal_database_arguments_or_environments(
     daemon = make_daemon(tmp_path / "state", QUICK | {"CARDD_LOG__LEVEL": "debug"}).start()
     token = daemon.token
     _use_every_secret(daemon)
+    signed_in_with = _use_the_pages(daemon)
     secrets = [
         PIN,
         CODE,
         token,
+        *signed_in_with,
         *(path.read_text().strip() for path in (daemon.state / "pins").rglob("*.pin")),
     ]
     allowed = {daemon.state / "token"}

@@ -135,10 +135,17 @@ class RunningDaemon:
             data = msgspec.json.encode(body)
             sent["Content-Type"] = "application/json"
         sent.update(headers or {})
+        return self._exchange(method, path, data, sent)
+
+    def send_form(self, path: str, form: str, headers: Mapping[str, str]) -> Answer:
+        """Send a form as one of the daemon's own pages does."""
+        return self._exchange("POST", path, form.encode(), headers)
+
+    def _exchange(self, method: str, path: str, data: bytes | None, sent: Mapping[str, str]) -> Answer:
         parts = urlsplit(self.address)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
         try:
-            connection.request(method, path, data, sent)
+            connection.request(method, path, data, dict(sent))
             answer = connection.getresponse()
             return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
         finally:

@@ -2,6 +2,7 @@
 
 import io
 import logging
+from typing import Literal
 
 import msgspec
 import pytest
@@ -72,3 +73,16 @@ def test_lines_below_the_level_are_not_written() -> None:
     configure_logs(LogSettings(format="json", level="warning"), stream)
     structlog.get_logger("cardd.test").info("quiet")
     assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_traceback_shows_no_local_variable(form: Literal["json", "console"]) -> None:
+    stream = io.StringIO()
+    configure_logs(LogSettings(format=form), stream)
+    values = {"typed": ["".join(("MAR", "KED"))]}
+    try:
+        raise LookupError(str(len(values)))
+    except LookupError:
+        structlog.get_logger("cardd.test").exception("failed")
+    assert "LookupError" in stream.getvalue()
+    assert "MARKED" not in stream.getvalue()

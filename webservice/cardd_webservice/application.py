@@ -11,11 +11,12 @@ from cardd.errors import CarddError
 from cardd_webservice import documents, publication
 from cardd_webservice.api import OPERATIONS
 from cardd_webservice.dispatch import KEEPER, handler_of
+from cardd_webservice.guard.browsers import BROWSERS, Browsers
 from cardd_webservice.guard.middleware import ACCESS, TOKEN, add_security_headers, guard_middleware
 from cardd_webservice.guard.policy import Access
 from cardd_webservice.guard.refusals import REFUSALS, Refusals
 from cardd_webservice.idempotency import IdempotencyKeeper
-from cardd_webservice.ihm import add_pages
+from cardd_webservice.ihm import add_pages, page_problem_middleware
 from cardd_webservice.metrics import METRICS, Metrics
 from cardd_webservice.openapi import openapi_document
 from cardd_webservice.operations import SERVICES
@@ -31,11 +32,13 @@ _log = structlog.get_logger(__name__)
 def create_application(services: Services, *, streams: StreamPolicy | None = None) -> web.Application:
     """Build the application over the daemon's rooms; it is served by `server.serving`."""
     application = web.Application(
-        middlewares=(_measure_middleware, problem_middleware, guard_middleware), handler_args=_handler_args()
+        middlewares=(_measure_middleware, problem_middleware, page_problem_middleware, guard_middleware),
+        handler_args=_handler_args(),
     )
     metrics = Metrics(services.metrics)
     application[SERVICES] = services
     application[TOKEN] = services.token
+    application[BROWSERS] = Browsers(services.clock)
     application[METRICS] = metrics
     application[REFUSALS] = Refusals(services.store, services.clock, metrics)
     application[STREAMS] = Streams(streams or StreamPolicy(), metrics)
@@ -75,7 +78,7 @@ def _add_routes(application: web.Application) -> dict[web.AbstractRoute, Access]
     ):
         access[router.add_route(hdrs.METH_GET, path, document)] = Access.TOKEN
     access |= dict.fromkeys(publication.add_publication(router), Access.PUBLICATION)
-    access |= add_pages(router)
+    access |= add_pages(application)
     return access
 
 

@@ -61,6 +61,32 @@ class UnauthenticatedError(RefusedError):
     )
 
 
+class SignInRequiredError(RefusedError):
+    """A page was asked for by a browser that is not signed in."""
+
+    code = "sign_in_required"
+    reason = "sign_in"
+    status = 403
+    title = Text("Sign in first", "Connectez-vous d’abord")
+    default_advice = Text(
+        "Run `cardd open`: it opens these pages with a link that works once.",
+        "Exécutez `cardd open` : la commande ouvre ces pages par un lien à usage unique.",
+    )
+
+
+class FormRefusedError(RefusedError):
+    """A form without the token of the session it is sent in: not from one of our pages, or from an old one."""
+
+    code = "form_refused"
+    reason = "form"
+    status = 403
+    title = Text("This form is not accepted", "Ce formulaire n’est pas accepté")
+    default_advice = Text(
+        "Go back, load the page again and send the form once more.",
+        "Revenez en arrière, rechargez la page et renvoyez le formulaire.",
+    )
+
+
 class UnsupportedMediaTypeError(RefusedError):
     """A body of another kind than the one taken here."""
 

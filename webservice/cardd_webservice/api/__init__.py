@@ -9,6 +9,7 @@ from cardd_webservice.api import (
     events,
     habilitations,
     health,
+    ihm,
     offers,
     orders,
     pki,
@@ -29,4 +30,5 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     *events.OPERATIONS,
     *audit.OPERATIONS,
     *health.OPERATIONS,
+    *ihm.OPERATIONS,
 )

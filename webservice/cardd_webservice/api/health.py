@@ -29,7 +29,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 async def get_health(call: Call[Nothing]) -> Reply:
     """Ask every part of the daemon."""
-    parts = await _parts(call.services)
+    parts = await health_parts(call.services)
     well = all(part.ok for part in parts)
     status: Literal["ok", "failing"] = "ok" if well else "failing"
     health = Health(status=status)
@@ -38,7 +38,8 @@ async def get_health(call: Call[Nothing]) -> Reply:
     return Reply(health, status=HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
-async def _parts(services: Services) -> Sequence[HealthPart]:
+async def health_parts(services: Services) -> Sequence[HealthPart]:
+    """Ask every part of the daemon; one that does not answer in time is failing."""
     try:
         async with asyncio.timeout(_PATIENCE):
             return (await _store(services), *await services.health())

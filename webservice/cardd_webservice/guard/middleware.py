@@ -8,14 +8,16 @@ from aiohttp import web
 from cardd.audit import current_actor
 from cardd.text import Text
 from cardd_webservice.errors import ForeignPeerError, UnauthenticatedError
+from cardd_webservice.guard.browsers import BROWSER, admit_browser
 from cardd_webservice.guard.origins import check_host, check_origin
 from cardd_webservice.guard.peers import may_call, peer_uid
-from cardd_webservice.guard.policy import POLICY, SECURITY_HEADERS, Access
+from cardd_webservice.guard.policy import PAGE_ACCESS, POLICY, SECURITY_HEADERS, Access
 from cardd_webservice.guard.tokens import OwnerToken
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_PAGE_POLICY = "Content-Security-Policy"
+#: What pages may say for themselves.
+_OWN_OF_PAGES = ("Content-Security-Policy", "Referrer-Policy")
 
 OWNER = "owner"
 ANONYMOUS = "anonymous"
@@ -30,13 +32,13 @@ CALLER: web.RequestKey[str] = web.RequestKey("caller", str)
 @web.middleware
 async def guard_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let the request pass, with its caller known, or refuse it."""
-    access = _access(request)
-    port = _check_connection(request)
+    access = access_of(request)
+    port = own_port(request)
     name = check_host(POLICY, request.headers.getall("Host", []), request.raw_path, port)
     if access is not Access.PUBLICATION:
         fetch_site = request.headers.get("Sec-Fetch-Site")
         check_origin(POLICY, request.headers.getall("Origin", []), fetch_site, name, port)
-    caller = ANONYMOUS if access is Access.PUBLICATION else _caller(request, access)
+    caller = _caller(request, access, port)
     request[CALLER] = caller
     acting = current_actor.set(caller)
     try:
@@ -47,21 +49,20 @@ async def guard_middleware(request: web.Request, handler: Handler) -> web.Stream
 
 async def add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
     """Complete an answer that is about to be sent; an application's `on_response_prepare`."""
-    policy = response.headers.get(_PAGE_POLICY)
-    response.headers.update(SECURITY_HEADERS)
-    if policy is not None:
-        response.headers[_PAGE_POLICY] = policy
+    own = {name: response.headers[name] for name in _OWN_OF_PAGES if name in response.headers}
+    response.headers.update(SECURITY_HEADERS | own)
 
 
-def _access(request: web.Request) -> Access:
+def access_of(request: web.Request) -> Access:
+    """Return what the route of a request asks of its callers."""
     known = request.app[ACCESS].get(request.match_info.route)
     if known is not None:
         return known
     return Access.TOKEN if request.path.startswith(POLICY.guarded_prefixes) else Access.PUBLIC
 
 
-def _check_connection(request: web.Request) -> int | None:
-    """Return our port, or `None` on the Unix socket, whose other end must be the owner's."""
+def own_port(request: web.Request) -> int | None:
+    """Return our port, or `None` on the Unix socket; raises `ForeignPeerError` unless its other end is the owner's."""
     connection = request.get_extra_info("socket")
     if connection is None:
         raise ForeignPeerError(Text("The caller has gone.", "L’appelant est parti."))
@@ -72,7 +73,12 @@ def _check_connection(request: web.Request) -> int | None:
     return None
 
 
-def _caller(request: web.Request, access: Access) -> str:
+def _caller(request: web.Request, access: Access, port: int | None) -> str:
+    if access is Access.PUBLICATION:
+        return ANONYMOUS
+    if access in PAGE_ACCESS:
+        request[BROWSER] = admit_browser(request, access, port)
+        return OWNER
     presented = request.headers.getall("Authorization", [])
     if not presented:
         if access is Access.PUBLIC:

@@ -16,6 +16,12 @@ class Access(Enum):
     """A bearer token is needed."""
     CARD = "card"
     """A bearer token and an open card session are needed."""
+    PAGE = "page"
+    """One of our own pages: a browser that is signed in is needed, and no token is taken."""
+    FORM = "form"
+    """A form of such a page: an `Origin` is needed too, and the form's own token, which its reader checks."""
+    LIVE = "live"
+    """Live news for such a page; being connected does not put the idle time-out back."""
 
 
 class GuardPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,8 +61,19 @@ SECURITY_HEADERS = {
     "Server": "cardd",
 }
 
-#: Of our own pages: one stylesheet of ours, nothing from elsewhere, no script.
+PAGE_ACCESS = frozenset({Access.PAGE, Access.FORM, Access.LIVE})
+
+#: Of public pages: one stylesheet of ours, nothing from elsewhere, no script.
 PAGE_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
+
+#: Of pages for who is signed in: one script of ours besides, and forms that lead back here.
+SIGNED_IN_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+#: Of our own pages: with `no-referrer` browsers would send `Origin: null` with their forms (Fetch §3.2).
+PAGE_REFERRER_POLICY = "same-origin"

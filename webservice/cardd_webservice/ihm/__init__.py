@@ -1,5 +1,5 @@
 """The pages, rendered on the server: French first, English too; readable without scripts."""
 
-from cardd_webservice.ihm.pages import add_pages
+from cardd_webservice.ihm.routes import add_pages, page_problem_middleware
 
-__all__ = ["add_pages"]
+__all__ = ["add_pages", "page_problem_middleware"]

@@ -1,0 +1,145 @@
+// The live parts of the pages. Without this file every page still reads and every form still works.
+
+const announcer = document.getElementById("nouvelles");
+const french = document.documentElement.lang === "fr";
+const SAID = {
+  "card.inserted": french ? "Une carte a été insérée." : "A card was inserted.",
+  "card.removed": french ? "Une carte a été retirée du lecteur." : "A card was taken out of its reader.",
+  "card.session_closed": french ? "Une session de carte est terminée." : "A card session is over.",
+  "order.created": french ? "Une commande est passée." : "An order was placed.",
+  "certificate.issued": french ? "Un certificat est émis." : "A certificate was issued.",
+  "certificate.revoked": french ? "Un certificat est révoqué." : "A certificate was revoked.",
+};
+const EVENTS = [
+  "reader.added", "reader.removed", "reader.changed", "card.created", "card.inserted", "card.removed", "card.opposed",
+  "card.pin_changed", "card.pin_blocked", "card.session_closed", "habilitation.submitted", "habilitation.approved",
+  "habilitation.refused", "habilitation.withdrawn", "order.created", "order.retrieved", "order.cancelled", "order.expired",
+  "certificate.issued", "certificate.revoked", "certificate.expiring", "crl.published",
+];
+
+/** Says a sentence to everybody, screen readers included. */
+function announce(sentence) {
+  const line = document.createElement("p");
+  line.className = "notice";
+  line.textContent = sentence;
+  announcer.replaceChildren(line);
+}
+
+/** Replaces the live parts that news of these kinds concerns, unless somebody is typing there. */
+async function refresh(kinds) {
+  const parts = [...document.querySelectorAll("[data-live]")];
+  const wanted = (part) => part.dataset.live.split(" ").some((kind) => kinds.has(kind));
+  const session = kinds.has("card");
+  if (!session && !parts.some(wanted)) return;
+  const answer = await fetch(location.href, { headers: { Accept: "text/html", "Cardd-Live": "1" } });
+  if (!answer.ok) return;
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const notice = fresh.querySelector("#nouvelles .notice");
+  if (notice) announcer.replaceChildren(notice);
+  const freshParts = [...fresh.querySelectorAll("[data-live]")];
+  parts.forEach((part, index) => {
+    const typing = [...part.querySelectorAll("input:not([type=hidden])")].some((field) => field.value && field.type !== "checkbox");
+    if (wanted(part) && freshParts[index] && !typing) swap(part, freshParts[index]);
+  });
+  const [header, freshHeader] = [document.querySelector(".session"), fresh.querySelector(".session")];
+  if (session && header && freshHeader) swap(header, freshHeader);
+  showCopyButtons();
+}
+
+/** Puts one element in another's place; the focus stays on what bears the same name. */
+function swap(old, fresh) {
+  const focused = old.contains(document.activeElement) ? document.activeElement : null;
+  const key = focused && (focused.id || focused.getAttribute("href"));
+  const open = [...old.querySelectorAll("details")].map((each) => each.open);
+  old.replaceWith(fresh);
+  fresh.querySelectorAll("details").forEach((each, index) => { each.open = open[index] ?? each.open; });
+  if (key) [...fresh.querySelectorAll("a, input, button, summary, pre")].find((each) => each.id === key || each.getAttribute("href") === key)?.focus();
+}
+
+/** Listens to the daemon while the page is seen; several pieces of news at once refresh the page once. */
+function listen() {
+  let source = connect();
+  document.addEventListener("visibilitychange", () => {
+    source.close();
+    if (document.hidden) return;
+    source = connect();
+    refresh(new Set(EVENTS.map((name) => name.split(".")[0]))).catch(() => {});
+  });
+  addEventListener("pagehide", () => source.close());
+}
+
+function connect() {
+  const source = new EventSource("/nouvelles");
+  let kinds = new Set();
+  let timer = 0;
+  for (const name of EVENTS) {
+    source.addEventListener(name, () => {
+      kinds.add(name.split(".")[0]);
+      if (SAID[name]) announce(SAID[name]);
+      clearTimeout(timer);
+      timer = setTimeout(() => { refresh(kinds).catch(() => {}); kinds = new Set(); }, 150);
+    });
+  }
+  return source;
+}
+
+/** Checks a form while it is typed, by the daemon's own rules; only fields that were left are judged. */
+function checkWhileTyping(form) {
+  const left = new Set();
+  let timer = 0;
+  const check = async () => {
+    const answer = await fetch(form.dataset.check, { method: "POST", body: new URLSearchParams(new FormData(form)) });
+    if (!answer.ok) return;
+    const { problems } = await answer.json();
+    for (const field of left) {
+      const place = document.getElementById(`${field}-probleme`);
+      const input = form.elements.namedItem(field);
+      if (!place || !input) continue;
+      const problem = problems[field];
+      place.hidden = !problem;
+      place.textContent = problem ?? "";
+      input.toggleAttribute?.("aria-invalid", false);
+      if (problem) input.setAttribute("aria-invalid", "true");
+    }
+  };
+  form.addEventListener("focusout", (event) => {
+    if (!event.target.name || !event.target.value) return;
+    left.add(event.target.name);
+    clearTimeout(timer);
+    timer = setTimeout(() => check().catch(() => {}), 100);
+  });
+}
+
+/** Shows that work is under way, and keeps a form from being sent twice. */
+function showProgress(form) {
+  form.addEventListener("submit", () => {
+    for (const button of form.querySelectorAll("button")) button.disabled = true;
+    const line = document.createElement("p");
+    line.className = "busy";
+    line.setAttribute("role", "status");
+    line.textContent = form.dataset.busy;
+    form.append(line);
+  });
+}
+
+function showCopyButtons() {
+  for (const button of document.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+  announce(french ? "Copié." : "Copied.");
+});
+document.addEventListener("submit", (event) => {
+  if (event.target.dataset.ask && !confirm(event.target.dataset.ask)) event.preventDefault();
+});
+addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+
+showCopyButtons();
+document.querySelectorAll("form[data-check]").forEach(checkWhileTyping);
+document.querySelectorAll("form[data-busy]").forEach(showProgress);
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+document.getElementById("erreur")?.focus();
+listen();

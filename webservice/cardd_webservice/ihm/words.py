@@ -1,0 +1,125 @@
+"""The words for states, reasons and steps that the pages show; codes never reach a person."""
+
+from cardd.orders.types import CertificateState, HabilitationState, OrderState, RevocationReason
+from cardd.text import Text
+
+#: The shape that stands beside the words of a state, so that colour is never alone.
+SHAPES = {
+    CertificateState.ACTIVE.value: "ok",
+    CertificateState.RENEWABLE.value: "warn",
+    CertificateState.EXPIRED.value: "off",
+    CertificateState.REVOKED.value: "bad",
+    OrderState.TO_RETRIEVE.value: "wait",
+    OrderState.RETRIEVED.value: "ok",
+    OrderState.CANCELLED.value: "off",
+    HabilitationState.SUBMITTED.value: "wait",
+    HabilitationState.APPROVED.value: "ok",
+    HabilitationState.REFUSED.value: "bad",
+    HabilitationState.WITHDRAWN.value: "off",
+}
+
+STATES = {
+    CertificateState.ACTIVE.value: Text("Active", "Actif"),
+    CertificateState.RENEWABLE.value: Text("To renew", "À renouveler"),
+    CertificateState.EXPIRED.value: Text("Expired", "Expiré"),
+    CertificateState.REVOKED.value: Text("Revoked", "Révoqué"),
+    OrderState.TO_RETRIEVE.value: Text("To retrieve", "À retirer"),
+    OrderState.RETRIEVED.value: Text("Retrieved", "Retirée"),
+    OrderState.CANCELLED.value: Text("Cancelled", "Annulée"),
+    HabilitationState.SUBMITTED.value: Text("Submitted", "Déposée"),
+    HabilitationState.APPROVED.value: Text("Approved", "Approuvée"),
+    HabilitationState.REFUSED.value: Text("Refused", "Refusée"),
+    HabilitationState.WITHDRAWN.value: Text("Withdrawn", "Retirée"),
+}
+
+REASONS = {
+    RevocationReason.KEY_COMPROMISE: Text(
+        "Loss, theft or compromise of the key", "Perte, vol ou compromission de la clé"
+    ),
+    RevocationReason.CESSATION_OF_OPERATION: Text("End of activity", "Cessation d’activité"),
+    RevocationReason.AFFILIATION_CHANGED: Text(
+        "A datum in the certificate changed", "Changement d’une donnée du certificat"
+    ),
+    RevocationReason.SUPERSEDED: Text("Replaced by another certificate", "Remplacé par un autre certificat"),
+    RevocationReason.UNSPECIFIED: Text("No reason given", "Sans motif"),
+}
+
+CUSTODY = {
+    "software": Text(
+        "Software token: whoever is root on this machine can copy the key.",
+        "Jeton logiciel : qui est root sur cette machine peut copier la clé.",
+    ),
+    "machine-bound": Text(
+        "Bound to this machine: the token is sealed to it.",
+        "Liée à cette machine : le jeton y est scellé.",
+    ),
+    "hardware": Text(
+        "Hardware: the key does not leave its chip.", "Matériel : la clé ne quitte pas sa puce."
+    ),
+}
+CUSTODY_ELSEWHERE = Text(
+    "Held by whoever made the request (CSR).", "Détenue par l’auteur de la demande (CSR)."
+)
+
+STEPS = {
+    "order.created": Text("Order placed", "Commande passée"),
+    "order.retrieved": Text("Order retrieved", "Commande retirée"),
+    "order.cancelled": Text("Order cancelled", "Commande annulée"),
+    "order.expired": Text("Order expired", "Commande expirée"),
+    "certificate.issued": Text("Certificate issued", "Certificat émis"),
+    "certificate.revoked": Text("Certificate revoked", "Certificat révoqué"),
+    "certificate.expiring": Text("Notice of expiry", "Avis d’expiration"),
+    "certificate.code_refused": Text("Revocation code refused", "Code de révocation refusé"),
+    "notice.sent": Text("Notice sent", "Avis envoyé"),
+    "notice.failed": Text("Notice not delivered", "Avis non remis"),
+    "key.created": Text("Key made on the token", "Clé fabriquée sur le jeton"),
+    "key.destroyed": Text("Key destroyed", "Clé détruite"),
+    "habilitation.submitted": Text("Form F414 submitted", "Formulaire F414 déposé"),
+    "habilitation.approved": Text("Habilitation approved", "Habilitation approuvée"),
+    "habilitation.refused": Text("Habilitation refused", "Habilitation refusée"),
+    "habilitation.withdrawn": Text("Habilitation withdrawn", "Habilitation retirée"),
+    "habilitation.card_added": Text("Card added", "Carte ajoutée"),
+    "card.created": Text("Card made", "Carte créée"),
+    "card.inserted": Text("Card inserted", "Carte insérée"),
+    "card.removed": Text("Card removed", "Carte retirée du lecteur"),
+    "card.opposed": Text("Card opposed", "Carte opposée"),
+    "card.session_opened": Text("Card session opened", "Session de carte ouverte"),
+    "card.session_closed": Text("Card session closed", "Session de carte fermée"),
+    "card.pin_presented": Text("PIN presented", "Code porteur présenté"),
+    "card.pin_incorrect": Text("Wrong PIN", "Code porteur faux"),
+    "card.pin_changed": Text("PIN changed", "Code porteur changé"),
+    "crl.publish": Text("CRL published", "LCR publiée"),
+    "guard.refuse": Text("Call refused", "Appel refusé"),
+    "token.created": Text("Token made", "Jeton créé"),
+    "ca.key": Text("CA key made", "Clé d’AC fabriquée"),
+    "ca.certify": Text("CA certified", "AC certifiée"),
+    "ca.reissue": Text("CA certified again", "AC certifiée de nouveau"),
+    "responder.certify": Text("OCSP responder certified", "Répondeur OCSP certifié"),
+}
+
+#: Parts of the daemon, and what tokens are for.
+PARTS = {
+    "store": Text("Database", "Base de données"),
+    "token_hosts": Text("Token hosts", "Hôtes de jetons"),
+    "upkeep": Text("Upkeep", "Tâches d’entretien"),
+    "readers": Text("Readers", "Lecteurs"),
+    "pki": Text("the PKI", "l’IGC"),
+    "structure": Text("a structure", "une structure"),
+    "card": Text("a test card", "une carte de test"),
+}
+
+
+def actor_words(actor: str) -> Text:
+    """Return who acted, in words: `owner`, `daemon`, `card:<serial>`, `anonymous`."""
+    kind, _, name = actor.partition(":")
+    match kind:
+        case "card":
+            return Text(f"card {name}", f"carte {name}")
+        case "owner":
+            return Text("the owner", "le propriétaire")
+        case "daemon":
+            return Text("the daemon", "le démon")
+        case "anonymous":
+            return Text("unknown caller", "appelant inconnu")
+        case _:
+            return Text(actor, actor)
