@@ -16,6 +16,7 @@ import sqlalchemy as sa
 import structlog
 
 from cardd.clock import SystemClock
+from cardd.custody.types import SweepReport
 from cardd.errors import ConflictError
 from cardd.events import EventBus
 from cardd.logs import configure_logs
@@ -139,6 +140,7 @@ async def _reserved_port(settings: Settings, store: Store) -> Reservation:
 def _services(parts: Parts, upkeep: Upkeep) -> Services:
     async def tokens() -> list[TokenView]:
         module_path = str(parts.pool.profile.locate())
+        quarantines = {each.token_serial: each for each in await parts.keys.quarantines()}
         return [
             TokenView(
                 label=record.label,
@@ -148,7 +150,8 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
                 purpose=record.purpose,
                 structure=record.structure_id,
                 module_path=module_path,
-                pin_file=str(parts.vault.pin_file(record.serial)),
+                pin_file=_shown(parts.vault.pin_file(record.serial)),
+                quarantine=quarantines.get(record.serial),
             )
             for record in await parts.keeper.list()
         ]
@@ -167,7 +170,7 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
         kept_up = HealthPart(
             name="upkeep", ok=not failing, detail=Text(failing, failing) if failing else None
         )
-        return [hosts, kept_up]
+        return [hosts, kept_up, _keys(parts.sweep.report)]
 
     return Services(
         settings=parts.settings,
@@ -181,9 +184,31 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
         habilitations=parts.habilitations,
         orders=parts.orders,
         certificates=parts.certificates,
+        keys=parts.keys,
         pki=parts.pki,
         tokens=tokens,
         health=health,
+    )
+
+
+def _shown(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _keys(report: SweepReport | None) -> HealthPart:
+    """Say what the last check of every key found."""
+    if report is None:
+        return HealthPart(name="keys", ok=True, detail=Text("not checked yet", "pas encore vérifiées"))
+    foreign = ", ".join(report.foreign_tokens) or "0"
+    return HealthPart(
+        name="keys",
+        ok=report.findings == 0,
+        detail=Text(
+            f"{report.keys} checked at {report.swept_at:%Y-%m-%d %H:%M}, {report.findings} findings "
+            f"(`cardd key list`), foreign tokens: {foreign}",
+            f"{report.keys} vérifiées le {report.swept_at:%d/%m/%Y %H:%M}, {report.findings} constats "
+            f"(« cardd key list »), jetons étrangers : {foreign}",
+        ),
     )
 
 

@@ -12,10 +12,14 @@ from cardd.cards.presence import Presence
 from cardd.cards.sessions import CardSessions, SessionParts
 from cardd.cards.testcards import CardParts, TestCards
 from cardd.clock import Clock
+from cardd.custody.chain import TokenChains
 from cardd.custody.errors import token_errors_translated
+from cardd.custody.evidence import Evidence, open_instance_key
 from cardd.custody.keys import KeyMaker
 from cardd.custody.pins import PinVault
 from cardd.custody.registry import KeyIntents
+from cardd.custody.seal import Sealer, open_sealer
+from cardd.custody.sweep import Sweep, SweepParts
 from cardd.custody.tokens import TokenKeeper
 from cardd.demo import ensure_demonstration
 from cardd.events import EventBus
@@ -25,6 +29,7 @@ from cardd.igc.pki import Pki, PkiParts
 from cardd.igc.policy import CaKeyAlgorithm, PkiPolicy
 from cardd.orders.certificates import Certificates
 from cardd.orders.habilitations import Habilitations
+from cardd.orders.keycustody import CustodyParts, KeyCustody
 from cardd.orders.notices import Notices
 from cardd.orders.orders import Orders
 from cardd.orders.parts import OrderParts
@@ -60,6 +65,9 @@ class Parts:
     orders: Orders
     certificates: Certificates
     notices: Notices
+    chains: TokenChains
+    sweep: Sweep
+    keys: KeyCustody
 
 
 @dataclass(frozen=True)
@@ -79,19 +87,39 @@ async def assembled(ground: Ground, address: str) -> AsyncIterator[Parts]:
     profile = load_profile(settings.tokens.module)
     environment = {"SOFTHSM2_CONF": str(await asyncio.to_thread(write_softhsm_config, settings.state))}
     hosts = settings.tokens.processes or min(os.cpu_count() or 1, _MOST_HOSTS_BY_DEFAULT)
+    sealer = await asyncio.to_thread(open_sealer, settings.state)
+    instance = await asyncio.to_thread(open_instance_key, settings.state, sealer)
     pool, linter = TokenHostPool(profile, hosts, environment), Linter()
+    evidence = Evidence(ground.store, ground.clock, instance, sealer, profile.name)
+    tools = _Tools(pool, linter, sealer, evidence, pki_policy(settings, address))
     try:
-        yield _connected(ground, pool, linter, pki_policy(settings, address))
+        yield _connected(ground, tools)
     finally:
         await linter.close()
         await pool.close()
 
 
-def _connected(ground: Ground, pool: TokenHostPool, linter: Linter, policy: PkiPolicy) -> Parts:
+@dataclass(frozen=True)
+class _Tools:
+    """What is opened before the parts that use it are made."""
+
+    pool: TokenHostPool
+    linter: Linter
+    sealer: Sealer
+    evidence: Evidence
+    policy: PkiPolicy
+
+
+def _connected(ground: Ground, tools: _Tools) -> Parts:
     settings, clock, store = ground.settings, ground.clock, ground.store
-    vault = PinVault(settings.state / "pins")
+    pool, linter, evidence, policy = tools.pool, tools.linter, tools.evidence, tools.policy
+    vault = PinVault(settings.state / "pins", tools.sealer)
     keeper, intents = TokenKeeper(store, pool, vault), KeyIntents(store, pool)
-    maker = KeyMaker(pool, pool.profile.custody)
+    chains = TokenChains(store, pool)
+    custody = pool.profile.custody
+    maker = KeyMaker(pool, custody, binds=vault.binds, witness=evidence.witness)
+    # A card's PIN is its holder's, whatever was sealed for it while it was made.
+    card_maker = KeyMaker(pool, custody, witness=evidence.witness)
     pki = Pki(
         PkiParts(
             store=store,
@@ -103,6 +131,7 @@ def _connected(ground: Ground, pool: TokenHostPool, linter: Linter, policy: PkiP
             intents=intents,
             linter=linter,
             base_every=timedelta(hours=settings.pki.crl_base_hours),
+            admit=chains.admit,
         )
     )
     habilitations = Habilitations(store, clock)
@@ -122,7 +151,7 @@ def _connected(ground: Ground, pool: TokenHostPool, linter: Linter, policy: PkiP
             clock=clock,
             settings=settings,
             tokens=pool,
-            personaliser=Personaliser(pool, vault, maker, pki),
+            personaliser=Personaliser(pool, vault, card_maker, pki),
             pki=pki,
             habilitations=habilitations,
             sessions=sessions,
@@ -139,6 +168,24 @@ def _connected(ground: Ground, pool: TokenHostPool, linter: Linter, policy: PkiP
         intents=intents,
         vault=vault,
     )
+    orders, certificates = Orders(order_parts), Certificates(order_parts)
+    sweep = Sweep(
+        SweepParts(store=store, clock=clock, pool=pool, keeper=keeper, chains=chains, evidence=evidence)
+    )
+    keys = KeyCustody(
+        CustodyParts(
+            store=store,
+            clock=clock,
+            pool=pool,
+            keeper=keeper,
+            chains=chains,
+            evidence=evidence,
+            sweep=sweep,
+            maker=maker,
+            orders=orders,
+            certificates=certificates,
+        )
+    )
     return Parts(
         settings=settings,
         clock=clock,
@@ -153,9 +200,12 @@ def _connected(ground: Ground, pool: TokenHostPool, linter: Linter, policy: PkiP
         cards=cards,
         sessions=sessions,
         habilitations=habilitations,
-        orders=Orders(order_parts),
-        certificates=Certificates(order_parts),
+        orders=orders,
+        certificates=certificates,
         notices=Notices(store, clock, settings),
+        chains=chains,
+        sweep=sweep,
+        keys=keys,
     )
 
 
@@ -170,6 +220,7 @@ async def start(parts: Parts, progress: Progress) -> None:
     with token_errors_translated():
         await parts.pool.start()
     await parts.keeper.reopen()
+    await parts.chains.start(await parts.keeper.list())
     await parts.intents.recover()
     making = Text("Making the keys of the test PKI", "Création des clés de l’IGC de test")
     progress(ProgressStep(1, total, making))
@@ -193,6 +244,8 @@ def duties(parts: Parts) -> tuple[Duty, ...]:
         Duty("card sessions", minute, parts.sessions.expire_due),
         Duty("terms of orders", minute, parts.orders.expire_due),
         Duty("certificates to write on tokens", minute, parts.certificates.finish_token_writes),
+        Duty("token chains", minute, parts.keys.advance_chains),
+        Duty("check of every key", timedelta(days=1), parts.sweep.perform),
         Duty("notices due", hour, parts.notices.queue_due),
         Duty("notices to send", minute, parts.notices.send_pending),
     )

@@ -1,7 +1,5 @@
 """The web service over rooms that live in memory, with the real store, guard and server."""
 
-# ruff: noqa: ARG002 (the fakes have the signatures of the rooms they stand for)
-
 import atexit
 import functools
 import secrets
@@ -40,6 +38,8 @@ from cardd.cards.types import (
     TestCardRequest,
 )
 from cardd.clock import ManualClock
+from cardd.custody.tokens import TokenRecord
+from cardd.custody.types import Decision, EvidenceView, KeyView, QuarantineOutcome, SweepReport
 from cardd.errors import NotFoundError
 from cardd.events import EventBus, EventType
 from cardd.igc.authority import Authority
@@ -50,6 +50,7 @@ from cardd.orders.errors import AlreadyRevokedError
 from cardd.orders.filters import CertificateFilters, OrderFilters
 from cardd.orders.paging import Page, PageRequest
 from cardd.orders.types import (
+    BlockedKeyView,
     CertificateSerial,
     CertificateState,
     CertificateSummary,
@@ -58,12 +59,14 @@ from cardd.orders.types import (
     HabilitationId,
     HabilitationState,
     HabilitationView,
+    KeyBlockRequest,
     Offer,
     OfferUsages,
     OrderId,
     OrderRequest,
     OrderState,
     OrderView,
+    PossessionProof,
     RenewalRequest,
     RetrievalRequest,
     RevocationRequest,
@@ -84,6 +87,9 @@ CARD = CardSerial("00000017")
 #: An order that is always there.
 KNOWN_ORDER = OrderId("o1")
 PIN = "1234"
+#: The key and the token that are always there.
+KEY = "0a" * 32
+TOKEN = "0123456789abcdef"
 _DATABASE = "cardd.sqlite3"
 STRUCTURE = StructureView(id=StructureId("318751275100020"), name="HOPITAL DE TEST")
 #: Neither valid DER nor meant to be: what the fakes hand out where bytes are only carried.
@@ -214,6 +220,12 @@ class Orders:
     async def cancel(self, order_id: str, session: Any) -> OrderView:
         return await self.get(order_id, session)
 
+    async def prove(self, order_id: str, proof: PossessionProof, session: Any) -> OrderView:
+        return await self.get(order_id, session)
+
+    async def renew_nonce(self, order_id: str, session: Any) -> OrderView:
+        return await self.get(order_id, session)
+
     async def retrieve(self, order_id: str, request: RetrievalRequest, session: Any) -> CertificateView:
         await self.get(order_id, session)
         return certificate_view()
@@ -234,9 +246,45 @@ class Certificates:
         await self.get(serial, session)
         raise AlreadyRevokedError(Text("Revoked before.", "Déjà révoqué."))
 
+    async def block_key(self, spki_sha256: str, request: KeyBlockRequest) -> BlockedKeyView:
+        return BlockedKeyView(public_key_sha256=spki_sha256, reason=request.reason, blocked_at=START)
+
     async def renew(self, serial: str, request: RenewalRequest, session: Any) -> OrderView:
         await self.get(serial, session)
         return order_view(OrderId("renewed"))
+
+
+class Keys:
+    """One key, held by the order that is always there, on one token."""
+
+    async def keys(self) -> list[KeyView]:
+        return [
+            KeyView(
+                id=KEY, spki_sha256=KEY, registered=True, holder_kind="order", holder=KNOWN_ORDER,
+                level="machine-bound", token="cardd 1", token_serial=TOKEN, key_id="01", certificates=(),
+                evidence=False, claimed_at=START, findings=(),
+            )
+        ]  # fmt: skip
+
+    async def check(self) -> SweepReport:
+        return SweepReport(swept_at=START, keys=1, findings=0, foreign_tokens=())
+
+    async def evidence(self, spki_sha256: str) -> EvidenceView:
+        raise NotFoundError.of(Text("key", "clé"), spki_sha256)
+
+    async def request(self, spki_sha256: str) -> bytes:
+        if spki_sha256 != KEY:
+            raise NotFoundError.of(Text("key", "clé"), spki_sha256)
+        return b"request"
+
+    async def export_pin(self, name: str) -> TokenRecord:
+        raise NotFoundError.of(Text("token", "jeton"), name)
+
+    async def withdraw_pin(self, name: str) -> TokenRecord:
+        raise NotFoundError.of(Text("token", "jeton"), name)
+
+    async def decide(self, name: str, decision: Decision) -> QuarantineOutcome:
+        raise NotFoundError.of(Text("token", "jeton"), name)
 
 
 @dataclass
@@ -340,6 +388,7 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
         "orders": Orders(store),
         "certificates": Certificates(),
         "pki": Pki(),
+        "keys": Keys(),
     }
     return Services(**(values | replaced))
 
