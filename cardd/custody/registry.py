@@ -163,16 +163,21 @@ class KeyIntents:
         A key whose intent no committed transaction has fulfilled when the context is left is destroyed.
         """
         intent = KeyIntent(token_serial, KeyId(secrets.token_bytes(KEY_ID_BYTES)))
-        async with self._store.transaction() as tx:
-            await tx.execute(
-                sa.insert(key_intents).values(
-                    key_id=intent.key_id.hex(), token_serial=token_serial, created_at=tx.now
-                )
-            )
         try:
+            async with self._store.transaction() as tx:
+                await tx.execute(
+                    sa.insert(key_intents).values(
+                        key_id=intent.key_id.hex(), token_serial=token_serial, created_at=tx.now
+                    )
+                )
             yield intent
         finally:
-            await asyncio.shield(asyncio.ensure_future(self._leave(intent)))
+            leaving = asyncio.ensure_future(self._leave(intent))
+            try:
+                await asyncio.shield(leaving)
+            except asyncio.CancelledError:
+                await asyncio.wait({leaving})
+                raise
 
     async def recover(self) -> int:
         """Destroy the keys whose making was cut short; return how many intents were settled."""

@@ -183,6 +183,15 @@ async def test_a_key_that_was_certified_is_never_certified_again(world: World) -
     assert caught.value.data["conflict"]["certificate"] == certificate.serial
 
 
+async def test_the_same_key_is_refused_to_another_structure(world: World) -> None:
+    await world.authorise(form_f414(finess=None, siret=SIRET))
+    key = csr_key(new_csr())
+    order = await world.order(order_request(key=key))
+    with pytest.raises(KeyAlreadyHeldError) as caught:
+        await world.order(order_request(key=key, structure=f"3{SIRET}"))
+    assert caught.value.data["conflict"]["holder"] == order.id
+
+
 PERSON = Person(last_name="LE GÖFF", first_name="Zoé", rpps=make_test_rpps(7), profession=40)
 MEMBER_SUBJECT = (
     "2.5.4.42=CHARLES+CN=31B0073160/CPET0002+SN=CPE-TEST,title=Personnel santé ou social,"
