@@ -18,6 +18,7 @@ import structlog
 from cardd.cardreaders import CardReaders, Watched, card_readers, no_card_readers
 from cardd.cards.modules import CardModules
 from cardd.clock import Clock, SystemClock
+from cardd.custody.types import SweepReport
 from cardd.errors import ConflictError
 from cardd.events import EventBus
 from cardd.logs import configure_logs
@@ -158,6 +159,7 @@ async def _reserved_port(settings: Settings, store: Store) -> Reservation:
 def _services(parts: Parts, upkeep: Upkeep) -> Services:
     async def tokens() -> list[TokenView]:
         module_path = str(parts.pool.profile.locate())
+        quarantines = {each.token_serial: each for each in await parts.keys.quarantines()}
         return [
             TokenView(
                 label=record.label,
@@ -167,7 +169,8 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
                 purpose=record.purpose,
                 structure=record.structure_id,
                 module_path=module_path,
-                pin_file=str(parts.vault.pin_file(record.serial)),
+                pin_file=_shown(parts.vault.pin_file(record.serial)),
+                quarantine=quarantines.get(record.serial),
             )
             for record in await parts.keeper.list()
         ]
@@ -186,7 +189,13 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
         kept_up = HealthPart(
             name="upkeep", ok=not failing, detail=Text(failing, failing) if failing else None
         )
-        return [hosts, _readers_health(parts.readers), _modules_health(parts.inserted.modules), kept_up]
+        return [
+            hosts,
+            _readers_health(parts.readers),
+            _modules_health(parts.inserted.modules),
+            _keys(parts.sweep.report),
+            kept_up,
+        ]
 
     return Services(
         settings=parts.settings,
@@ -200,6 +209,7 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
         habilitations=parts.habilitations,
         orders=parts.orders,
         certificates=parts.certificates,
+        keys=parts.keys,
         pki=parts.pki,
         tokens=tokens,
         health=health,
@@ -226,6 +236,27 @@ def _modules_health(modules: CardModules) -> HealthPart:
     sentences = [found, *(each.reason for each in modules.missing)]
     detail = Text(" ".join(each.en for each in sentences), " ".join(each.fr for each in sentences))
     return HealthPart(name="card_modules", ok=True, detail=detail)
+
+
+def _shown(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _keys(report: SweepReport | None) -> HealthPart:
+    """Say what the last check of every key found."""
+    if report is None:
+        return HealthPart(name="keys", ok=True, detail=Text("not checked yet", "pas encore vérifiées"))
+    foreign = ", ".join(report.foreign_tokens) or "0"
+    return HealthPart(
+        name="keys",
+        ok=report.findings == 0,
+        detail=Text(
+            f"{report.keys} checked at {report.swept_at:%Y-%m-%d %H:%M}, {report.findings} findings "
+            f"(`cardd key list`), foreign tokens: {foreign}",
+            f"{report.keys} vérifiées le {report.swept_at:%d/%m/%Y %H:%M}, {report.findings} constats "
+            f"(« cardd key list »), jetons étrangers : {foreign}",
+        ),
+    )
 
 
 def _stop_signals() -> asyncio.Event:

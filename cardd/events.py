@@ -38,6 +38,7 @@ class EventType(StrEnum):
     HABILITATION_REFUSED = "habilitation.refused"
     HABILITATION_WITHDRAWN = "habilitation.withdrawn"
     ORDER_CREATED = "order.created"
+    ORDER_POSSESSION_PROVEN = "order.possession_proven"
     ORDER_RETRIEVED = "order.retrieved"
     ORDER_CANCELLED = "order.cancelled"
     ORDER_EXPIRED = "order.expired"
@@ -48,6 +49,8 @@ class EventType(StrEnum):
     CRL_PUBLISHED = "crl.published"
     KEY_CREATED = "key.created"
     KEY_DESTROYED = "key.destroyed"
+    KEY_COPY_NOTICED = "key.copy_noticed"
+    KEY_BLOCKED = "key.blocked"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,10 +16,14 @@ from cardd.cards.sessions import CardSessions, SessionParts
 from cardd.cards.testcards import CardParts, TestCards
 from cardd.cards.virtualcards import VirtualCards
 from cardd.clock import Clock
+from cardd.custody.chain import TokenChains
 from cardd.custody.errors import token_errors_translated
+from cardd.custody.evidence import Evidence, open_instance_key
 from cardd.custody.keys import KeyMaker
 from cardd.custody.pins import PinVault
 from cardd.custody.registry import KeyIntents
+from cardd.custody.seal import Sealer, open_sealer
+from cardd.custody.sweep import Sweep, SweepParts
 from cardd.custody.tokens import TokenKeeper
 from cardd.demo import ensure_demonstration
 from cardd.events import EventBus
@@ -29,6 +33,7 @@ from cardd.igc.pki import Pki, PkiParts
 from cardd.igc.policy import CaKeyAlgorithm, PkiPolicy
 from cardd.orders.certificates import Certificates
 from cardd.orders.habilitations import Habilitations
+from cardd.orders.keycustody import CustodyParts, KeyCustody
 from cardd.orders.notices import Notices
 from cardd.orders.orders import Orders
 from cardd.orders.parts import OrderParts
@@ -67,6 +72,9 @@ class Parts:
     orders: Orders
     certificates: Certificates
     notices: Notices
+    chains: TokenChains
+    sweep: Sweep
+    keys: KeyCustody
 
 
 @dataclass(frozen=True)
@@ -87,11 +95,15 @@ async def assembled(ground: Ground, address: str) -> AsyncIterator[Parts]:
     profile = load_profile(settings.tokens.module)
     environment = {"SOFTHSM2_CONF": str(await asyncio.to_thread(write_softhsm_config, settings.state))}
     hosts = settings.tokens.processes or min(os.cpu_count() or 1, _MOST_HOSTS_BY_DEFAULT)
+    sealer = await asyncio.to_thread(open_sealer, settings.state)
+    instance = await asyncio.to_thread(open_instance_key, settings.state, sealer)
     pool, linter = TokenHostPool(profile, hosts, environment), Linter()
+    evidence = Evidence(ground.store, ground.clock, instance, sealer, profile.name)
+    tools = _Tools(pool, linter, sealer, evidence, pki_policy(settings, address))
     modules = await asyncio.to_thread(_card_modules, ground)
     inserted = InsertedCards(ground.store, modules)
     try:
-        yield _connected(ground, pool, linter, inserted, pki_policy(settings, address))
+        yield _connected(ground, tools, inserted)
     finally:
         await inserted.close()
         await modules.close()
@@ -106,13 +118,27 @@ def _card_modules(ground: Ground) -> CardModules:
     return CardModules(names, settings.state / "card-modules", ground.readers.environment)
 
 
-def _connected(
-    ground: Ground, pool: TokenHostPool, linter: Linter, inserted: InsertedCards, policy: PkiPolicy
-) -> Parts:
+@dataclass(frozen=True)
+class _Tools:
+    """What is opened before the parts that use it are made."""
+
+    pool: TokenHostPool
+    linter: Linter
+    sealer: Sealer
+    evidence: Evidence
+    policy: PkiPolicy
+
+
+def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
     settings, clock, store = ground.settings, ground.clock, ground.store
-    vault = PinVault(settings.state / "pins")
+    pool, linter, evidence, policy = tools.pool, tools.linter, tools.evidence, tools.policy
+    vault = PinVault(settings.state / "pins", tools.sealer)
     keeper, intents = TokenKeeper(store, pool, vault), KeyIntents(store, pool)
-    maker = KeyMaker(pool, pool.profile.custody)
+    chains = TokenChains(store, pool)
+    custody = pool.profile.custody
+    maker = KeyMaker(pool, custody, binds=vault.binds, witness=evidence.witness)
+    # A card's PIN is its holder's, whatever was sealed for it while it was made.
+    card_maker = KeyMaker(pool, custody, witness=evidence.witness)
     pki = Pki(
         PkiParts(
             store=store,
@@ -124,6 +150,7 @@ def _connected(
             intents=intents,
             linter=linter,
             base_every=timedelta(hours=settings.pki.crl_base_hours),
+            admit=chains.admit,
         )
     )
     habilitations = Habilitations(store, clock)
@@ -151,7 +178,7 @@ def _connected(
             clock=clock,
             settings=settings,
             tokens=pool,
-            personaliser=Personaliser(pool, vault, maker, pki),
+            personaliser=Personaliser(pool, vault, card_maker, pki),
             pki=pki,
             habilitations=habilitations,
             sessions=sessions,
@@ -168,6 +195,24 @@ def _connected(
         maker=maker,
         intents=intents,
         vault=vault,
+    )
+    orders, certificates = Orders(order_parts), Certificates(order_parts)
+    sweep = Sweep(
+        SweepParts(store=store, clock=clock, pool=pool, keeper=keeper, chains=chains, evidence=evidence)
+    )
+    keys = KeyCustody(
+        CustodyParts(
+            store=store,
+            clock=clock,
+            pool=pool,
+            keeper=keeper,
+            chains=chains,
+            evidence=evidence,
+            sweep=sweep,
+            maker=maker,
+            orders=orders,
+            certificates=certificates,
+        )
     )
     return Parts(
         settings=settings,
@@ -186,9 +231,12 @@ def _connected(
         cards=cards,
         sessions=sessions,
         habilitations=habilitations,
-        orders=Orders(order_parts),
-        certificates=Certificates(order_parts),
+        orders=orders,
+        certificates=certificates,
         notices=Notices(store, clock, settings),
+        chains=chains,
+        sweep=sweep,
+        keys=keys,
     )
 
 
@@ -203,6 +251,7 @@ async def start(parts: Parts, progress: Progress) -> None:
     with token_errors_translated():
         await parts.pool.start()
     await parts.keeper.reopen()
+    await parts.chains.start(await parts.keeper.list())
     await parts.intents.recover()
     making = Text("Making the keys of the test PKI", "Création des clés de l’IGC de test")
     progress(ProgressStep(1, total, making))
@@ -235,6 +284,8 @@ def duties(parts: Parts) -> tuple[Duty, ...]:
         Duty("card sessions", minute, parts.sessions.expire_due),
         Duty("terms of orders", minute, parts.orders.expire_due),
         Duty("certificates to write on tokens", minute, parts.certificates.finish_token_writes),
+        Duty("token chains", minute, parts.keys.advance_chains),
+        Duty("check of every key", timedelta(days=1), parts.sweep.perform),
         Duty("notices due", hour, parts.notices.queue_due),
         Duty("notices to send", minute, parts.notices.send_pending),
     )

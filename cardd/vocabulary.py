@@ -43,3 +43,13 @@ PROFESSION_TITLES: Mapping[int, str] = {
 
 #: The `title` of a person of a structure who is no health professional (decoded from a CPE card's certificate).
 STRUCTURE_PERSON_TITLE = "Personnel santé ou social"
+
+
+@unique
+class PossessionMechanism(StrEnum):
+    """How a key signs to prove itself, always with SHA-256; RSASSA-PSS with MGF1 of SHA-256, any salt."""
+
+    SHA256_RSA_PKCS = "sha256_rsa_pkcs"
+    SHA256_RSA_PSS = "sha256_rsa_pss"
+    #: DER `Ecdsa-Sig-Value` (RFC 3279 §2.2.3), as OpenSSL writes it.
+    ECDSA_SHA256 = "ecdsa_sha256"

@@ -17,6 +17,7 @@ from cardd.cli.output import (
     print_table,
 )
 from cardd.client import Answer, segment
+from cardd.orders.errors import PrivateKeyStaysError
 from cardd.orders.types import CertificateState, CertificateSummary, CertificateView
 
 
@@ -89,10 +90,11 @@ def show(options: Options, *, serial: str) -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["pem", "der", "chain"]),
+    type=click.Choice(["pem", "der", "chain", "p12"]),
     default="pem",
     show_default=True,
-    help="pem: the certificate; der: the same in binary; chain: the certificate and its issuers, PEM.",
+    help="pem: the certificate; der: the same in binary; chain: the certificate and its issuers, PEM; "
+    "p12: does not exist, since private keys stay on their token; says what to do instead.",
 )
 @click.option(
     "--output", type=click.Path(dir_okay=False), help="Write to this file instead of standard output."
@@ -100,6 +102,8 @@ def show(options: Options, *, serial: str) -> None:
 @pass_options
 def download(options: Options, *, serial: str, form: str, output: str | None) -> None:
     """Download a certificate, or its whole chain."""
+    if form == "p12":
+        raise PrivateKeyStaysError.of_certificate()
     client, path = options.client(), f"/certificates/{segment(serial)}"
     match form:
         case "der":

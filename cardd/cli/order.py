@@ -217,6 +217,7 @@ def print_order(options: Options, answer: Answer) -> None:
             "structure": f"{view.structure.id} {view.structure.name}",
             say("key", "clé"): f"{view.key_source}, {view.algorithm}, {view.custody}",
             "SPKI SHA-256": view.public_key_sha256,
+            say("possession", "possession"): view.possession.state,
             "PKCS#11": view.pkcs11_uri,
             say("contacts", "contacts"): view.contacts,
             say("ordered", "commandée"): view.created_at,
@@ -225,7 +226,14 @@ def print_order(options: Options, answer: Answer) -> None:
         }
     )
     print_history(view.history)
-    if view.state is OrderState.TO_RETRIEVE:
+    if view.state is OrderState.TO_RETRIEVE and view.possession.state == "required":
+        note(
+            say(
+                f"Prove that you hold the key with: cardd key prove {view.id} --key FILE",
+                f"Prouvez que vous détenez la clé par : cardd key prove {view.id} --key FICHIER",
+            )
+        )
+    elif view.state is OrderState.TO_RETRIEVE:
         note(say(f"Retrieve it with: cardd retrieve {view.id}", f"Retirez-le par : cardd retrieve {view.id}"))
 
 

@@ -42,6 +42,8 @@ COMMANDS = {
     "renew": Entry("renew", "Order the successor of a certificate."),
     "virtual-card": Entry("virtual_card", "Run a virtual card without a daemon, for CI."),
     "tokens": Entry("tokens", "List the tokens that hold keys."),
+    "token": Entry("token", "Export a token's PIN; decide about a copy of it."),
+    "key": Entry("key", "Where the keys are, what was found of them, and the evidence."),
     "audit": Entry("audit", "Read and verify the journal."),
     "events": Entry("events", "Follow what happens."),
 }

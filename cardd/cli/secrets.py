@@ -31,6 +31,17 @@ def read_code(code_file: str | None, *, from_stdin: bool, confirm: bool) -> str:
     )
 
 
+def read_passphrase(passphrase_file: str | None) -> str:
+    """Return the passphrase of a key file; raises `click.UsageError`."""
+    return _read(
+        passphrase_file,
+        from_stdin=False,
+        prompt=say("Passphrase of the key", "Phrase secrète de la clé"),
+        confirm=False,
+        options="--passphrase-file",
+    )
+
+
 def _read(secret_file: str | None, *, from_stdin: bool, prompt: str, confirm: bool, options: str) -> str:
     if secret_file is not None:
         return _first_line_of(secret_file)

@@ -202,6 +202,18 @@ class ModuleMissingFaultError(TokenFaultError):
     )
 
 
+class TokenQuarantinedFaultError(TokenFaultError):
+    """A copy of the token was noticed; its keys are not used before the owner decides."""
+
+    code = "token_quarantined"
+    status = 409
+    title = Text("The token is in quarantine", "Le jeton est en quarantaine")
+    default_advice = Text(
+        "Its owner decides: `cardd token revoke` if it may have been copied, `cardd token release` if not.",
+        "Son propriétaire décide : « cardd token revoke » s’il a pu être copié, « cardd token release » sinon.",
+    )
+
+
 _BY_CODE: dict[token_errors.TokenErrorCode, type[TokenFaultError]] = {
     token_errors.TokenErrorCode.PIN_INCORRECT: PinIncorrectFaultError,
     token_errors.TokenErrorCode.PIN_FINAL_TRY: PinFinalTryFaultError,
@@ -217,6 +229,7 @@ _BY_CODE: dict[token_errors.TokenErrorCode, type[TokenFaultError]] = {
     token_errors.TokenErrorCode.PROTOCOL: TokenHostUnavailableFaultError,
     token_errors.TokenErrorCode.SIGNATURE_MISMATCH: SignatureMismatchFaultError,
     token_errors.TokenErrorCode.MODULE_MISSING: ModuleMissingFaultError,
+    token_errors.TokenErrorCode.QUARANTINED: TokenQuarantinedFaultError,
 }
 
 

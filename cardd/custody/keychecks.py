@@ -2,10 +2,14 @@
 
 Types and sizes: RSA of 2048, 3072 or 4096 bits with exponent 65537, EC P-256 and P-384 (ANSSI, RGS annexe B1;
 CA/Browser Forum Baseline Requirements §6.1.5, §6.1.6). Then the known ways in which RSA keys came out broken, by
-badkeys: offline, without its blocklist of published keys. All of it is CPU work: call it in a thread.
+badkeys: offline, without its blocklist of leaked keys; those that standards and examples print, and elliptic
+curve keys whose private key is a small number, are known here. All of it is CPU work: call it in a thread.
 """
 
+import hashlib
+from collections.abc import Mapping
 from enum import StrEnum, unique
+from functools import cache
 
 import badkeys
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -13,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from cardd.custody.errors import WeakKeyError
+from cardd.custody.publickeys import KNOWN_PUBLICLY
 from cardd.text import Text
 from cardd_pkcs11.types import KeyAlgorithm, Spki
 
@@ -38,6 +43,10 @@ class KeyRule(StrEnum):
     SHARED_PRIMES = "sharedprimes"
     SMALL_FACTORS = "smallfactors"
     PATTERN = "pattern"
+    #: The private key is a small number, or its negative.
+    EC_SMALL_PRIVATE_KEY = "ec_small_private_key"
+    #: The private key is printed in a standard or an example.
+    PUBLISHED = "published"
 
 
 _REASONS: dict[KeyRule, Text] = {
@@ -83,11 +92,21 @@ _REASONS: dict[KeyRule, Text] = {
         "The RSA modulus repeats a byte as no random key does.",
         "Le module RSA répète un octet comme aucune clé aléatoire ne le fait.",
     ),
+    KeyRule.EC_SMALL_PRIVATE_KEY: Text(
+        "The private key is a small number that anyone can guess.",
+        "La clé privée est un petit nombre que n’importe qui peut deviner.",
+    ),
+    KeyRule.PUBLISHED: Text(
+        "The private key is published: anyone can use it.",
+        "La clé privée est publiée : n’importe qui peut s’en servir.",
+    ),
 }
 
 _RSA = {algorithm.bits: algorithm for algorithm in KeyAlgorithm if algorithm.is_rsa}
 _CURVES = {"secp256r1": KeyAlgorithm.EC_P256, "secp384r1": KeyAlgorithm.EC_P384}
 _PUBLIC_EXPONENT = 65537
+#: Private keys of elliptic curves up to this number are guessed.
+_GUESSABLE = 256
 
 #: badkeys' checks, in its own names; each is also the name of the rule.
 _BADKEYS = (
@@ -103,11 +122,10 @@ def check_public_key(spki: Spki) -> KeyAlgorithm:
         WeakKeyError: with the rule in `data["rule"]`.
     """
     key = _loaded(spki)
-    if isinstance(key, rsa.RSAPublicKey):
-        return _check_rsa(key.public_numbers())
-    if key.curve.name not in _CURVES:
-        raise refusal(KeyRule.CURVE)
-    return _CURVES[key.curve.name]
+    algorithm = _check_rsa(key.public_numbers()) if isinstance(key, rsa.RSAPublicKey) else _check_ec(key)
+    if hashlib.sha256(spki).hexdigest() in KNOWN_PUBLICLY:
+        raise refusal(KeyRule.PUBLISHED)
+    return algorithm
 
 
 def refusal(rule: KeyRule) -> WeakKeyError:
@@ -125,6 +143,31 @@ def _loaded(spki: Spki) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey:
     if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
         raise refusal(KeyRule.KEY_TYPE)
     return key
+
+
+def _check_ec(key: ec.EllipticCurvePublicKey) -> KeyAlgorithm:
+    algorithm = _CURVES.get(key.curve.name)
+    if algorithm is None:
+        raise refusal(KeyRule.CURVE)
+    if key.public_numbers().x in _guessable_points()[algorithm]:
+        raise refusal(KeyRule.EC_SMALL_PRIVATE_KEY)
+    return algorithm
+
+
+@cache
+def _guessable_points() -> Mapping[KeyAlgorithm, frozenset[int]]:
+    """Return the abscissas of the points that small private keys give; a number and its negative share one."""
+    kinds: tuple[tuple[KeyAlgorithm, ec.EllipticCurve], ...] = (
+        (KeyAlgorithm.EC_P256, ec.SECP256R1()),
+        (KeyAlgorithm.EC_P384, ec.SECP384R1()),
+    )
+    return {
+        algorithm: frozenset(
+            ec.derive_private_key(number, curve).public_key().public_numbers().x
+            for number in range(1, _GUESSABLE + 1)
+        )
+        for algorithm, curve in kinds
+    }
 
 
 def _check_rsa(numbers: rsa.RSAPublicNumbers) -> KeyAlgorithm:

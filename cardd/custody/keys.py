@@ -1,6 +1,7 @@
 """Keys made on a token, with the evidence that they are held as the policy demands; anything weaker is destroyed."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
@@ -41,11 +42,30 @@ class MadeKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyMaker:
-    """Makes keys on the tokens of one module; `level` is what that module's tokens are worth."""
+    """Makes keys on the tokens of one module; `level` is what that module's tokens are worth.
 
-    def __init__(self, tokens: TokenOperations, level: CustodyLevel) -> None:
+    `binds` tells of a software token whether it opens on this machine only; `witness` is given each key that
+    was made, before its caller is, and a key that it refuses is destroyed.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenOperations,
+        level: CustodyLevel,
+        *,
+        binds: Callable[[TokenSerial], bool] | None = None,
+        witness: Callable[[MadeKey], Awaitable[None]] | None = None,
+    ) -> None:
         self._tokens = tokens
         self._level = level
+        self._binds = binds
+        self._witness = witness
+
+    def level_of(self, serial: TokenSerial) -> CustodyLevel:
+        """Return what a token is worth now."""
+        if self._level is CustodyLevel.SOFTWARE and self._binds is not None and self._binds(serial):
+            return CustodyLevel.MACHINE_BOUND
+        return self._level
 
     async def make(
         self, serial: TokenSerial, key_id: KeyId, label: str, algorithm: KeyAlgorithm, use: KeyUse
@@ -99,17 +119,20 @@ class KeyMaker:
             attributes = await self._tokens.key_attributes(serial, key_id)
             _refuse(check_attributes(attributes, policy))
             await asyncio.to_thread(check_public_key, spki)
+            made = MadeKey(
+                key_id=key_id,
+                token_serial=serial,
+                spki=spki,
+                algorithm=algorithm,
+                level=self.level_of(serial),
+                attributes=attributes,
+            )
+            if self._witness is not None:
+                await self._witness(made)
         except BaseException:
             await self._clean_up(serial, key_id)
             raise
-        return MadeKey(
-            key_id=key_id,
-            token_serial=serial,
-            spki=spki,
-            algorithm=algorithm,
-            level=self._level,
-            attributes=attributes,
-        )
+        return made
 
     async def _clean_up(self, serial: TokenSerial, key_id: KeyId) -> None:
         """Destroy on the way out of an error, which a second one must not hide."""

@@ -1,4 +1,4 @@
-"""One key, one holder: claims of public keys, and keys in the making that a crash must not leave behind.
+"""One key, one holder: claims of public keys, blocked keys, and keys in the making that a crash must not leave behind.
 
 Uniqueness is the primary key of the table, never a look before the insert: of two identical requests
 at once, one is refused. A key about to be made on a token is announced first; what is still announced at
@@ -16,10 +16,11 @@ from typing import Any, Final, NewType
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cardd.errors import ConflictError
 from cardd.store import Store, StoreUnavailableError, Transaction
-from cardd.store.tables import certificates, key_intents, key_registry
+from cardd.store.tables import blocked_keys, certificates, key_intents, key_registry
 from cardd.text import Text
 from cardd_pkcs11.errors import TokenError, TokenNotFoundError
 from cardd_pkcs11.operations import TokenOperations
@@ -56,6 +57,17 @@ class KeyAlreadyHeldError(ConflictError):
     )
 
 
+class KeyBlockedError(ConflictError):
+    """The key is compromised: nothing is certified for it, ever (`public_key_sha256`, `blocked_at`)."""
+
+    code = "key_blocked"
+    title = Text("This key is blocked", "Cette clé est bloquée")
+    default_advice = Text(
+        "Destroy this key and make a new one: a compromised key is blocked for ever.",
+        "Détruisez cette clé et créez-en une nouvelle : une clé compromise est bloquée pour toujours.",
+    )
+
+
 def spki_hash(spki: bytes) -> SpkiHash:
     """Return the name of a public key: SHA-256 over its DER SubjectPublicKeyInfo, in hexadecimal."""
     return SpkiHash(hashlib.sha256(spki).hexdigest())
@@ -75,8 +87,10 @@ async def claim(
 
     Raises:
         KeyAlreadyHeldError: it has a holder; the transaction can go on.
+        KeyBlockedError: it is compromised; the transaction can go on.
     """
     name = spki_hash(spki)
+    await refuse_blocked(tx.connection, name)
     insert = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
     statement = insert(key_registry).values(
         spki_sha256=name,
@@ -91,6 +105,30 @@ async def claim(
     if inserted.rowcount != 1:
         raise await _held_already(tx, name)
     return name
+
+
+async def block(tx: Transaction, name: SpkiHash | str, reason: str) -> bool:
+    """Block a key for ever; False where it was blocked before, whose reason stands."""
+    insert = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(blocked_keys).values(spki_sha256=name, reason=reason, blocked_at=tx.now)
+    inserted = await tx.execute(statement.on_conflict_do_nothing(index_elements=["spki_sha256"]))
+    return inserted.rowcount == 1
+
+
+async def refuse_blocked(connection: AsyncConnection, name: SpkiHash | str) -> None:
+    """Raise `KeyBlockedError` where a key is blocked."""
+    blocked = sa.select(blocked_keys).where(blocked_keys.c.spki_sha256 == name)
+    row = (await connection.execute(blocked)).first()
+    if row is None:
+        return
+    raise KeyBlockedError(
+        Text(
+            f"It was blocked on {row.blocked_at:%Y-%m-%d}: {row.reason}.",
+            f"Elle a été bloquée le {row.blocked_at:%d/%m/%Y} : {row.reason}.",
+        ),
+        public_key_sha256=row.spki_sha256,
+        blocked_at=row.blocked_at,
+    )
 
 
 async def release(tx: Transaction, name: SpkiHash | str) -> bool:
@@ -125,16 +163,21 @@ class KeyIntents:
         A key whose intent no committed transaction has fulfilled when the context is left is destroyed.
         """
         intent = KeyIntent(token_serial, KeyId(secrets.token_bytes(KEY_ID_BYTES)))
-        async with self._store.transaction() as tx:
-            await tx.execute(
-                sa.insert(key_intents).values(
-                    key_id=intent.key_id.hex(), token_serial=token_serial, created_at=tx.now
-                )
-            )
         try:
+            async with self._store.transaction() as tx:
+                await tx.execute(
+                    sa.insert(key_intents).values(
+                        key_id=intent.key_id.hex(), token_serial=token_serial, created_at=tx.now
+                    )
+                )
             yield intent
         finally:
-            await asyncio.shield(asyncio.ensure_future(self._leave(intent)))
+            leaving = asyncio.ensure_future(self._leave(intent))
+            try:
+                await asyncio.shield(leaving)
+            except asyncio.CancelledError:
+                await asyncio.wait({leaving})
+                raise
 
     async def recover(self) -> int:
         """Destroy the keys whose making was cut short; return how many intents were settled."""
@@ -189,7 +232,19 @@ async def _held_already(tx: Transaction, name: SpkiHash) -> KeyAlreadyHeldError:
             f"This public key belongs to the {held.holder_kind} {held.holder} since {since}.",
             f"Cette clé publique appartient à {french} {held.holder} depuis le {since}.",
         ),
+        advice=_way_out(held, certificate),
         conflict=_conflict(held, certificate),
+    )
+
+
+def _way_out(held: sa.Row[Any], certificate: str | None) -> Text | None:
+    """Say how to go on with an order that still has its key to itself; None leaves the advice as it is."""
+    if held.holder_kind != HolderKind.ORDER.value or certificate is not None:
+        return None
+    return Text(
+        f"Go on with the order {held.holder}: retrieve it, or cancel it to free the key. Otherwise make a new key.",
+        f"Poursuivez la commande {held.holder} : retirez-la, ou annulez-la pour libérer la clé. Sinon créez une "
+        "nouvelle clé.",
     )
 
 

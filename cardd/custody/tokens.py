@@ -18,8 +18,9 @@ import structlog
 
 from cardd.custody.errors import TokenFaultError, token_errors_translated
 from cardd.custody.pins import PinVault, make_token
-from cardd.store import Store
-from cardd.store.tables import tokens
+from cardd.errors import ConflictError, NotFoundError
+from cardd.store import Store, Transaction
+from cardd.store.tables import certificates, key_registry, orders, tokens
 from cardd.text import Text
 from cardd_pkcs11.pool import TokenHostPool
 from cardd_pkcs11.types import CustodyLevel, TokenSerial
@@ -27,6 +28,7 @@ from cardd_pkcs11.types import CustodyLevel, TokenSerial
 #: CK_TOKEN_INFO.label, in bytes of UTF-8 (PKCS#11 v2.40 §3.2).
 _LABEL_BYTES = 32
 
+_KIND = Text("token", "jeton")
 _log = structlog.get_logger(__name__)
 
 
@@ -48,17 +50,29 @@ class TokenRecord(msgspec.Struct, frozen=True, kw_only=True):
     level: CustodyLevel
     module: str
     created_at: datetime
+    retired_at: datetime | None = None
 
 
 class TokenOrphanedError(TokenFaultError):
-    """A token bears the label to be used, but its PIN is not in the vault."""
+    """A token bears the label to be used, but this instance did not make it, or lost its PIN."""
 
     code = "token_orphaned"
     status = 500
-    title = Text("A token’s PIN is lost", "Le code d’un jeton est perdu")
+    title = Text("A token is not this instance’s", "Un jeton n’est pas celui de cette instance")
     default_advice = Text(
-        "Restore the state directory from its backup, or move the orphaned token away, and start again.",
-        "Restaurez le répertoire d’état depuis sa sauvegarde, ou écartez le jeton orphelin, puis redémarrez.",
+        "Move the token away, or restore the whole state directory from its backup, and start again.",
+        "Écartez ce jeton, ou restaurez tout le répertoire d’état depuis sa sauvegarde, puis redémarrez.",
+    )
+
+
+class PinNotExportableError(ConflictError):
+    """The PIN of this token is not for other programs."""
+
+    code = "pin_not_exportable"
+    title = Text("This token’s PIN stays sealed", "Le code de ce jeton reste scellé")
+    default_advice = Text(
+        "Export the PIN of a structure’s token: programs need no other.",
+        "Exportez le code du jeton d’une structure : les programmes n’ont besoin d’aucun autre.",
     )
 
 
@@ -78,6 +92,8 @@ class TokenKeeper:
             TokenFaultError: the module cannot be used.
         """
         records = await self.list()
+        for serial in await asyncio.to_thread(self._vault.changing):
+            await self._change_pin(serial)
         for record in records:
             self._pool.keep_open(record.serial, partial(self._vault.read, record.serial))
         if not records:
@@ -122,6 +138,96 @@ class TokenKeeper:
             rows = (await connection.execute(sa.select(tokens).order_by(tokens.c.created_at))).all()
         return tuple(map(_record, rows))
 
+    async def get(self, name: str) -> TokenRecord:
+        """Return the token of that serial or label.
+
+        Raises:
+            NotFoundError: this instance has none.
+        """
+        for record in await self.list():
+            if name in (record.serial, record.label):
+                return record
+        raise NotFoundError.of(_KIND, name)
+
+    def recorded(self) -> frozenset[TokenSerial]:
+        """Return the tokens whose PINs are in the vault; file work: call it in a thread."""
+        return frozenset(self._vault.serials())
+
+    async def export_pin(self, name: str) -> TokenRecord:
+        """Write a structure token's PIN into a file for other programs; its keys are worth `software` from then on.
+
+        Raises:
+            NotFoundError: this instance has no such token.
+            PinNotExportableError: it is not a structure's.
+            SealBrokenError: the PIN was sealed elsewhere.
+        """
+        record = await self._exportable(name)
+        await asyncio.to_thread(self._vault.read, record.serial)
+        async with self._store.transaction() as tx:
+            await _set_level(tx, record.serial, self._pool.profile.custody)
+            tx.journal("token.pin_exported", f"token:{record.serial}", label=record.label)
+        await asyncio.to_thread(self._vault.export, record.serial)
+        return await self.get(record.serial)
+
+    async def withdraw_pin(self, name: str) -> TokenRecord:
+        """Give a structure token a new PIN, sealed, and remove the file of the old one.
+
+        Copies of the token that were made before still open with the old PIN.
+
+        Raises:
+            NotFoundError, PinNotExportableError, SealBrokenError: as for `export_pin`.
+            TokenFaultError: the token refused; the old PIN stands.
+        """
+        record = await self._exportable(name)
+        if await asyncio.to_thread(self._vault.pin_file, record.serial) is None:
+            return record
+        await asyncio.to_thread(self._vault.prepare_next, record.serial)
+        await self._change_pin(record.serial)
+        async with self._store.transaction() as tx:
+            await _set_level(tx, record.serial, self._level(record.serial))
+            tx.journal("token.pin_withdrawn", f"token:{record.serial}", label=record.label)
+        return await self.get(record.serial)
+
+    async def retire(self, record: TokenRecord) -> None:
+        """Give a token up whose keys are compromised; its structure gets a new one at its next order."""
+        async with self._store.transaction() as tx:
+            await tx.execute(
+                sa.update(tokens)
+                .where(tokens.c.serial == record.serial)
+                .values(
+                    label=f"{record.label} ({record.serial})",
+                    structure_id=None,
+                    retired_at=tx.now,
+                )
+            )
+            tx.journal("token.retired", f"token:{record.serial}", label=record.label)
+
+    def _level(self, serial: TokenSerial) -> CustodyLevel:
+        level = self._pool.profile.custody
+        if level is CustodyLevel.SOFTWARE and self._vault.binds(serial):
+            return CustodyLevel.MACHINE_BOUND
+        return level
+
+    async def _exportable(self, name: str) -> TokenRecord:
+        record = await self.get(name)
+        if record.purpose is not TokenPurpose.STRUCTURE or record.retired_at is not None:
+            raise PinNotExportableError(
+                Text(
+                    f"The token “{record.label}” is not a structure’s.",
+                    f"Le jeton « {record.label} » n’est pas celui d’une structure.",
+                )
+            )
+        return record
+
+    async def _change_pin(self, serial: TokenSerial) -> None:
+        """Give a token the user PIN that is prepared for it; doing it again changes nothing."""
+        pins = await asyncio.to_thread(self._vault.prepare_next, serial)
+        with token_errors_translated():
+            await self._pool.init_pin(serial, pins.security_officer, pins.user)
+        await asyncio.to_thread(self._vault.take_next, serial)
+        await asyncio.to_thread(self._vault.withdraw, serial)
+        self._pool.keep_open(serial, partial(self._vault.read, serial))
+
     async def _known(self, label: str) -> TokenRecord | None:
         async with self._store.read() as connection:
             row = (await connection.execute(sa.select(tokens).where(tokens.c.label == label))).first()
@@ -131,7 +237,8 @@ class TokenKeeper:
         """Find a token that was finished but got no row."""
         with token_errors_translated():
             present = await self._pool.list_tokens()
-        ours = [token.serial for token in present if token.label == label]
+        rows = {record.serial for record in await self.list()}
+        ours = [token.serial for token in present if token.label == label and token.serial not in rows]
         if not ours or label in await asyncio.to_thread(self._vault.pending):
             return None
         recorded = await asyncio.to_thread(self._vault.serials)
@@ -141,8 +248,10 @@ class TokenKeeper:
                 return serial
         raise TokenOrphanedError(
             Text(
-                f"The token “{label}” ({ours[0]}) exists, but its PIN is not recorded.",
-                f"Le jeton « {label} » ({ours[0]}) existe, mais son code n’est pas enregistré.",
+                f"The token “{label}” ({ours[0]}) is not in this instance’s registry, so it is refused, "
+                "whoever knows its PIN.",
+                f"Le jeton « {label} » ({ours[0]}) n’est pas au registre de cette instance : il est refusé, même à "
+                "qui connaît son code.",
             )
         )
 
@@ -157,11 +266,18 @@ class TokenKeeper:
                     purpose=purpose.value,
                     structure_id=structure_id,
                     module=self._pool.profile.name,
-                    level=self._pool.profile.custody.value,
+                    level=self._level(serial).value,
                     created_at=tx.now,
                 )
             )
             tx.journal("token.created", f"token:{serial}", label=label, purpose=purpose.value)
+
+
+async def _set_level(tx: Transaction, serial: TokenSerial, level: CustodyLevel) -> None:
+    """Show what a token's keys are worth now, wherever they are shown."""
+    await tx.execute(sa.update(tokens).where(tokens.c.serial == serial).values(level=level.value))
+    for table in (key_registry, orders, certificates):
+        await tx.execute(sa.update(table).where(table.c.token_serial == serial).values(level=level.value))
 
 
 def structure_label(structure_id: str) -> str:
@@ -178,4 +294,5 @@ def _record(row: sa.Row[Any]) -> TokenRecord:
         level=CustodyLevel(row.level),
         module=row.module,
         created_at=row.created_at,
+        retired_at=row.retired_at,
     )

@@ -4,7 +4,7 @@ Keys are made first and committed CA by CA; the certificates of the hierarchy fo
 transaction. A first start that was cut short goes on where it stopped.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -89,6 +89,8 @@ class PkiParts:
     intents: KeyIntents
     linter: Linter
     base_every: timedelta
+    #: Asked before a public key is certified; raises to refuse.
+    admit: Callable[[bytes], Awaitable[None]] | None = None
 
 
 class Pki:
@@ -166,6 +168,8 @@ class Pki:
 
     async def issue(self, request: IssueRequest) -> IssuedCertificate:
         """Build, lint and sign a leaf certificate; nothing is stored (see `record`)."""
+        if self._parts.admit is not None:
+            await self._parts.admit(request.public_key)
         return await self._issuer.issue(request, self._parts.clock.now())
 
     async def record(self, tx: Transaction, issued: IssuedCertificate, recorded: Recorded) -> None:

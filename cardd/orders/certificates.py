@@ -6,6 +6,7 @@ import msgspec
 import sqlalchemy as sa
 
 from cardd.errors import FieldProblem, InvalidFieldsError, NotFoundError
+from cardd.orders.compromise import KeyBlocks
 from cardd.orders.errors import NotActiveError
 from cardd.orders.filters import CertificateFilters, certificate_conditions
 from cardd.orders.forms import OrderFields
@@ -17,10 +18,12 @@ from cardd.orders.revocation import Revocation
 from cardd.orders.tokenwrites import finish_token_writes
 from cardd.orders.tracking import CERTIFICATE, Tracking, covers, managed, visible_to
 from cardd.orders.types import (
+    BlockedKeyView,
     CertificateSerial,
     CertificateState,
     CertificateSummary,
     CertificateView,
+    KeyBlockRequest,
     KeyRequest,
     Offer,
     OrderRequest,
@@ -47,6 +50,7 @@ class Certificates:
         self._tracking = Tracking(parts)
         self._ordering = Ordering(parts)
         self._revocation = Revocation(parts)
+        self._blocks = KeyBlocks(parts)
 
     async def list(
         self, filters: CertificateFilters, page: PageRequest, card: AuthorisingCard | None = None
@@ -74,6 +78,10 @@ class Certificates:
         """Revoke a certificate for ever; errors are those of `Revocation.revoke`."""
         await self._revocation.revoke(serial, request, card)
         return await self.get(serial)
+
+    async def block_key(self, spki_sha256: str, request: KeyBlockRequest) -> BlockedKeyView:
+        """Block a compromised key for ever; errors are those of `KeyBlocks.block`."""
+        return await self._blocks.block(spki_sha256, request)
 
     async def renew(self, serial: str, request: RenewalRequest, card: AuthorisingCard) -> OrderView:
         """Order a certificate with the same fields and a new key; return the order.

@@ -47,6 +47,86 @@ class OrderExpiredError(OrderEndedError):
     title = Text("This order has expired", "Cette commande a expiré")
 
 
+class PossessionUnprovenError(ConflictError):
+    """The key that a CSR brought has not signed the order's nonce (`order`)."""
+
+    code = "possession_unproven"
+    title = Text("Possession of the key is not proven", "La possession de la clé n’est pas prouvée")
+    default_advice = Text(
+        "Sign the order’s `possession.to_sign` with the key: `cardd key prove ORDER --key FILE`, or OpenSSL.",
+        "Signez `possession.to_sign` avec la clé : `cardd key prove ORDER --key FILE`, ou OpenSSL.",
+    )
+
+
+class PossessionProvenError(ConflictError):
+    """The order's key has proven itself; a nonce is signed once (`order`)."""
+
+    code = "possession_proven"
+    title = Text("Possession of the key is proven already", "La possession de la clé est déjà prouvée")
+    default_advice = Text("Retrieve the order.", "Retirez la commande.")
+
+
+class PossessionExpiredError(ConflictError):
+    """The nonce was not signed in time."""
+
+    code = "possession_nonce_expired"
+    title = Text("The nonce to sign has expired", "Le défi à signer a expiré")
+    default_advice = Text(
+        "Ask for a new one with POST /orders/{id}/possession/nonce; `cardd key prove ORDER --key FILE` does by itself.",
+        "Demandez-en un autre par POST /orders/{id}/possession/nonce ; `cardd key prove ORDER --key FILE` le fait.",
+    )
+
+
+class PossessionSignatureInvalidError(CarddError):
+    """The signature is not the CSR's key's, or not over this order's present message (`to_sign`)."""
+
+    code = "possession_signature_invalid"
+    status = 422
+    title = Text("The signature does not prove the key", "La signature ne prouve pas la clé")
+    default_advice = Text(
+        "Sign the bytes of `to_sign` (decoded from base64) with SHA-256: RSA PKCS#1 v1.5 or PSS, or ECDSA in DER.",
+        "Signez les octets de `to_sign` (décodés du base64) avec SHA-256 : RSA PKCS#1 v1.5 ou PSS, ou ECDSA en DER.",
+    )
+
+
+class AuthorityKeyError(ConflictError):
+    """The key is a CA's or a responder's (`holder`), whose loss ends the PKI rather than a certificate."""
+
+    code = "authority_key"
+    title = Text("This key belongs to the PKI itself", "Cette clé est celle de l’IGC elle-même")
+    default_advice = Text(
+        "Start a new test PKI in an empty state directory, and give up this one.",
+        "Démarrez une nouvelle IGC de test dans un répertoire d’état vide, et abandonnez celle-ci.",
+    )
+
+
+class PrivateKeyStaysError(CarddError):
+    """A PKCS#12 file was asked for; private keys never leave their token."""
+
+    code = "private_key_stays"
+    status = 406
+    title = Text(
+        "There is no PKCS#12: private keys stay on their token",
+        "Pas de PKCS#12 : les clés privées restent sur leur jeton",
+    )
+    default_advice = Text(
+        "Use the key where it is, by the certificate’s `pkcs11_uri` (OpenSSL, curl, Java, nginx, Firefox: "
+        "docs/keys-from-programs.md), and download the certificate as PEM, DER or chain.",
+        "Utilisez la clé là où elle est, par le `pkcs11_uri` du certificat (OpenSSL, curl, Java, nginx, Firefox : "
+        "docs/keys-from-programs.md), et téléchargez le certificat en PEM, DER ou chaîne.",
+    )
+
+    @classmethod
+    def of_certificate(cls) -> "PrivateKeyStaysError":
+        """Make the error for a certificate whose private key was asked for with it."""
+        return cls(
+            Text(
+                "A PKCS#12 file would hold a copy of the private key, and no copy of it can be made.",
+                "Un fichier PKCS#12 contiendrait une copie de la clé privée, et aucune copie ne peut en être faite.",
+            )
+        )
+
+
 class NotActiveError(ConflictError):
     """The certificate cannot be renewed: it has ended, was revoked, or belongs to a card."""
 

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cardd.custody.csr import ProvenKey, read_csr
 from cardd.custody.errors import CsrMalformedError
+from cardd.custody.possession import new_challenge
 from cardd.custody.registry import HolderKind, claim, spki_hash
 from cardd.errors import FieldProblem, InvalidFieldsError
 from cardd.events import EventType
@@ -173,6 +174,7 @@ class Ordering:
     async def _insert(self, tx: Transaction, placement: Placement, key: OrderKey, habilitation: str) -> None:
         form = placement.form
         days = self._parts.settings.orders.retrieval_days
+        challenge = new_challenge(tx.now) if key.source == "csr" else None
         name = sa.select(structures.c.name).where(structures.c.id == form.structure_id)
         structure_name = (await tx.execute(name)).scalar_one()
         await tx.execute(
@@ -197,6 +199,9 @@ class Ordering:
                 level=key.level,
                 created_at=tx.now,
                 expires_at=tx.now + timedelta(days=days),
+                proven_at=tx.now if key.source == "token" else None,
+                possession_nonce=challenge.nonce if challenge is not None else None,
+                possession_expires_at=challenge.expires_at if challenge is not None else None,
                 renewal_of=placement.renewal_of,
             )
         )

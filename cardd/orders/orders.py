@@ -13,6 +13,7 @@ from cardd.orders.filters import OrderFilters, order_conditions
 from cardd.orders.ordering import Ordering, not_authorised
 from cardd.orders.paging import Page, PageRequest, Position, page_of, paged
 from cardd.orders.parts import AuthorisingCard, OrderParts
+from cardd.orders.possession import Possession
 from cardd.orders.retrieval import Retrieval, take_step
 from cardd.orders.tracking import ORDER, Tracking, covers, visible_to
 from cardd.orders.types import (
@@ -21,6 +22,7 @@ from cardd.orders.types import (
     OrderRequest,
     OrderState,
     OrderView,
+    PossessionProof,
     RetrievalRequest,
 )
 from cardd.orders.views import Views, selected_orders
@@ -44,6 +46,7 @@ class Orders:
         self._tracking = Tracking(parts)
         self._ordering = Ordering(parts)
         self._retrieval = Retrieval(parts)
+        self._possession = Possession(parts.store)
 
     async def create(self, request: OrderRequest, card: AuthorisingCard) -> OrderView:
         """Place an order; errors are those of `Ordering.place`."""
@@ -70,6 +73,18 @@ class Orders:
         """Retrieve an order and return its certificate; errors are those of `Retrieval.retrieve`."""
         serial = await self._retrieval.retrieve(order_id, request, card)
         return await self._tracking.certificate(serial)
+
+    async def prove(
+        self, order_id: str, proof: PossessionProof, card: AuthorisingCard | None = None
+    ) -> OrderView:
+        """Take the proof that an order's key is held; errors are those of `Possession.prove`."""
+        await self._possession.prove(order_id, proof, card)
+        return await self.get(order_id)
+
+    async def renew_nonce(self, order_id: str, card: AuthorisingCard | None = None) -> OrderView:
+        """Give an order a new nonce to sign; errors are those of `Possession.renew_nonce`."""
+        await self._possession.renew_nonce(order_id, card)
+        return await self.get(order_id)
 
     async def cancel(self, order_id: str, card: AuthorisingCard | None = None) -> OrderView:
         """Cancel an order that waits to be retrieved; its key is destroyed.

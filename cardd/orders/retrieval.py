@@ -7,6 +7,7 @@ from weakref import WeakValueDictionary
 import msgspec
 import sqlalchemy as sa
 
+from cardd.custody.registry import refuse_blocked
 from cardd.errors import NotFoundError
 from cardd.events import EventType
 from cardd.igc.issuing import IssuedCertificate, IssueRequest, new_serial, serial_hex
@@ -21,6 +22,7 @@ from cardd.orders.notices import NoticeKind, queue
 from cardd.orders.offers import profile_name
 from cardd.orders.ordering import not_authorised
 from cardd.orders.parts import AuthorisingCard, OrderParts
+from cardd.orders.possession import refuse_unproven
 from cardd.orders.states import check_order_step, order_state
 from cardd.orders.subjects import Structure, subject_of
 from cardd.orders.tokenwrites import write_on_token
@@ -54,8 +56,8 @@ class Retrieval:
     ) -> CertificateSerial:
         """Issue the certificate of an order and return its serial.
 
-        Raises `NotFoundError`, `NotAuthorisedError`, one of `OrderEndedError`, `InvalidFieldsError`,
-        and what refuses the certificate before it is signed.
+        Raises `NotFoundError`, `NotAuthorisedError`, one of `OrderEndedError`, `PossessionUnprovenError`,
+        `KeyBlockedError`, `InvalidFieldsError`, and what refuses the certificate before it is signed.
         """
         turn = self._turns.setdefault(order_id, asyncio.Lock())
         async with turn:
@@ -77,10 +79,12 @@ class Retrieval:
             if row is None:
                 raise NotFoundError.of(ORDER, order_id)
             scope = await scope_of(connection, card.card_serial)
+            await refuse_blocked(connection, row.spki_sha256)
         if not covers(scope, row):
             raise not_authorised(row.structure_id, row.offer, row.usage)
         present = order_state(OrderState(row.state), row.expires_at, self._parts.clock.now())
         check_order_step(present, OrderState.RETRIEVED)
+        refuse_unproven(row)
         return row
 
     async def _commit(
@@ -94,6 +98,7 @@ class Retrieval:
         scope = await scope_of(tx.connection, card.card_serial)
         if not covers(scope, row):
             raise not_authorised(row.structure_id, row.offer, row.usage)
+        await refuse_blocked(tx.connection, row.spki_sha256)
         await take_step(tx, OrderId(row.id), OrderState.RETRIEVED)
         await self._parts.pki.record(tx, issued, _recorded(row, code_hash))
         serial = serial_hex(issued.serial)

@@ -3,24 +3,22 @@
 from typing import Any
 
 import sqlalchemy as sa
-import structlog
 
 from cardd.audit import current_actor
-from cardd.errors import CarddError, NotFoundError
+from cardd.errors import NotFoundError
 from cardd.events import EventType
 from cardd.igc.crl import RevocationReason as CrlReason
 from cardd.orders.codes import NO_TRIES_SPENT, spend_try
+from cardd.orders.compromise import block_and_revoke, publish_lists
 from cardd.orders.errors import AlreadyRevokedError, CertificateExpiredError, RevocationCodeRequiredError
 from cardd.orders.notices import NoticeKind, queue
 from cardd.orders.ordering import not_authorised
 from cardd.orders.parts import AuthorisingCard, OrderParts
 from cardd.orders.tracking import CERTIFICATE, covers, managed, visible_to
-from cardd.orders.types import RevocationRequest
+from cardd.orders.types import RevocationReason, RevocationRequest
 from cardd.store import Transaction
 from cardd.store.tables import certificates
 from cardd.text import Text
-
-_log = structlog.get_logger(__name__)
 
 #: Who may revoke without a code and without a card.
 _TRUSTED_ACTORS = frozenset({"owner", "daemon"})
@@ -34,6 +32,8 @@ class Revocation:
 
     async def revoke(self, serial: str, request: RevocationRequest, card: AuthorisingCard | None) -> None:
         """Revoke a certificate; its lists are published before this returns.
+
+        For a compromise, its key is blocked for ever and every certificate that shares it is revoked as well.
 
         A code that is given must be right, whoever gives it. Raises `NotFoundError`,
         `AlreadyRevokedError`, `CertificateExpiredError`, `NotAuthorisedError`, and
@@ -51,7 +51,7 @@ class Revocation:
             if request.revocation_code is None:
                 await _authorise(tx, row, card)
             await self._commit(tx, row, request)
-        await self._publish(serial)
+        await publish_lists(self._parts, serial.lower())
 
     async def _commit(self, tx: Transaction, row: sa.Row[Any], request: RevocationRequest) -> None:
         subject, reason = f"certificate:{row.serial}", request.reason
@@ -64,14 +64,10 @@ class Revocation:
         tx.journal("certificate.revoked", subject, reason=reason.value, by_code=by_code)
         tx.publish(EventType.CERTIFICATE_REVOKED, subject, reason=reason.value, issuer=row.issuer)
         await queue(tx, row.serial, NoticeKind.REVOKED, row.contacts)
+        if reason is RevocationReason.KEY_COMPROMISE:
+            why = f"revocation of {row.serial} for key compromise"
+            await block_and_revoke(tx, self._parts, row.spki_sha256, why)
         await tx.answer("certificate", row.serial)
-
-    async def _publish(self, serial: str) -> None:
-        """Publish the lists; the revocation stands committed, and upkeep tries again where this fails."""
-        try:
-            await self._parts.pki.lists.publish_wanted()
-        except CarddError as error:
-            _log.warning("orders.list_not_published_yet", serial=serial, why=error.code)
 
 
 async def _authorise(tx: Transaction, row: sa.Row[Any], card: AuthorisingCard | None) -> None:

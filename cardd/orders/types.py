@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from cardd.text import Text
-from cardd.vocabulary import Usage
+from cardd.vocabulary import PossessionMechanism, Usage
 
 OrderId = NewType("OrderId", str)
 HabilitationId = NewType("HabilitationId", str)
@@ -227,6 +227,29 @@ class OrderRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     key: KeyRequest = KeyRequest()
 
 
+class PossessionView(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the order's key has shown that the caller holds it; a key on a token has.
+
+    Where it is required, the key signs the bytes of `to_sign` (base64): the context `cardd-proof-of-possession-v1`,
+    the order's identifier and the nonce's bytes, each but the last ended by a zero byte. Once the nonce has expired,
+    only a new one can be signed.
+    """
+
+    state: Literal["required", "proven"]
+    proven_at: datetime | None = None
+    nonce: str | None = None
+    to_sign: bytes | None = None
+    mechanisms: tuple[PossessionMechanism, ...] = ()
+    expires_at: datetime | None = None
+
+
+class PossessionProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The signature (base64) by the CSR's key over `possession.to_sign`; without a mechanism, any that fits the key."""
+
+    signature: Annotated[bytes, Meta(min_length=1, max_length=1024)]
+    mechanism: PossessionMechanism | None = None
+
+
 class OrderView(msgspec.Struct, frozen=True, kw_only=True):
     """An order as tracked."""
 
@@ -242,6 +265,7 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True):
     algorithm: str
     public_key_sha256: str
     custody: str
+    possession: PossessionView = PossessionView(state="proven")
     token: str | None
     pkcs11_uri: str | None
     ordered_by: str
@@ -307,6 +331,21 @@ class CertificateSummary(msgspec.Struct, frozen=True, kw_only=True):
     days_left: int
     custody: str
     revoked_at: datetime | None
+
+
+class KeyBlockRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Why a key is compromised."""
+
+    reason: Line
+
+
+class BlockedKeyView(msgspec.Struct, frozen=True, kw_only=True):
+    """A key that nothing is certified for any more; `revoked` are the certificates that this call revoked."""
+
+    public_key_sha256: str
+    reason: str
+    blocked_at: datetime
+    revoked: tuple[CertificateSerial, ...] = ()
 
 
 class RevocationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from cardd.custody.possession import mechanisms_of, message
 from cardd.igc import chain
 from cardd.igc.names import CaName
 from cardd.orders.parts import KeyPlace, OrderParts, key_uri
@@ -21,12 +22,14 @@ from cardd.orders.types import (
     OrderId,
     OrderState,
     OrderView,
+    PossessionView,
     RevocationReason,
     StructureId,
     StructureView,
 )
 from cardd.store.tables import certificates, orders, structures, tokens
 from cardd.vocabulary import Usage
+from cardd_pkcs11.types import KeyAlgorithm
 
 History = tuple[HistoryEntry, ...]
 
@@ -93,6 +96,7 @@ class Views:
             algorithm=row.algorithm,
             public_key_sha256=row.spki_sha256,
             custody=row.level,
+            possession=self._possession(row, state),
             token=row.token_label,
             pkcs11_uri=self._key_uri(row, row.label) if has_key else None,
             ordered_by=f"card:{row.card_serial}",
@@ -153,6 +157,20 @@ class Views:
             pem=chain.pem([x509.load_der_x509_certificate(row.der)]).decode("ascii"),
             chain=tuple(certificate.public_bytes(Encoding.DER) for certificate in above),
             history=history,
+        )
+
+    def _possession(self, row: sa.Row[Any], state: OrderState) -> PossessionView:
+        if row.proven_at is not None:
+            return PossessionView(state="proven", proven_at=row.proven_at)
+        if state is not OrderState.TO_RETRIEVE:
+            return PossessionView(state="required")
+        standing = row.possession_expires_at > self._now
+        return PossessionView(
+            state="required",
+            nonce=row.possession_nonce if standing else None,
+            to_sign=message(row.id, row.possession_nonce) if standing else None,
+            mechanisms=mechanisms_of(KeyAlgorithm(row.algorithm)),
+            expires_at=row.possession_expires_at,
         )
 
     @property

@@ -1,6 +1,7 @@
 """Bringing the tables of a state up to date, with the migrations shipped beside this module."""
 
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
@@ -16,6 +17,8 @@ def upgrade(url: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     engine = sa.create_engine(url)
+    if engine.dialect.name == "sqlite":
+        _make_ddl_transactional(engine)
     try:
         with engine.connect() as connection:
             present = MigrationContext.configure(connection).get_current_revision()
@@ -26,3 +29,15 @@ def upgrade(url: str) -> None:
             command.upgrade(config, "head")
     finally:
         engine.dispose()
+
+
+def _make_ddl_transactional(engine: sa.Engine) -> None:
+    """Begin transactions ourselves: the driver begins them at the first change of data, after all tables are made."""
+
+    @sa.event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+
+    @sa.event.listens_for(engine, "begin")
+    def _on_begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN")

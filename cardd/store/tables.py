@@ -168,8 +168,33 @@ tokens = sa.Table(
     _text("purpose", comment="pki, structure or card"),
     _text("structure_id", sa.ForeignKey("structures.id"), nullable=True, unique=True),
     _text("module", comment="profile of the PKCS#11 module"),
-    _text("level", comment="software, machine-bound or hardware"),
+    _text("level", comment="software, machine-bound or hardware, as it is now"),
     _time("created_at", nullable=False),
+    _time("retired_at"),
+)
+
+#: The counter that a token and this registry advance together; what diverges was restored or copied.
+token_chains = sa.Table(
+    "token_chains",
+    metadata,
+    _text("token_serial", sa.ForeignKey("tokens.serial"), primary_key=True),
+    sa.Column("counter", sa.BigInteger, nullable=False),
+    _text("hash"),
+    sa.Column("pending_counter", sa.BigInteger, comment="announced here, perhaps not yet on the token"),
+    _text("pending_hash", nullable=True),
+    _time("quarantined_at"),
+    _text("reason", nullable=True, comment="how the token diverged"),
+    _text("decision", nullable=True, comment="revoked or released"),
+    _time("decided_at"),
+)
+
+#: What was read back of each key made on a token, signed with the instance's key (JWS, RFC 7515).
+key_evidence = sa.Table(
+    "key_evidence",
+    metadata,
+    _text("spki_sha256", primary_key=True),
+    _text("statement"),
+    _time("made_at", nullable=False),
 )
 
 #: Keys about to be made on a token. What is still here at a start was cut short and is destroyed.
@@ -192,6 +217,15 @@ key_registry = sa.Table(
     _text("key_id", nullable=True),
     _text("level", comment="software, machine-bound, hardware or external (a CSR's key)"),
     _time("claimed_at", nullable=False),
+)
+
+#: Compromised keys, which nothing is certified for any more; rows are never taken away.
+blocked_keys = sa.Table(
+    "blocked_keys",
+    metadata,
+    _text("spki_sha256", primary_key=True),
+    _text("reason"),
+    _time("blocked_at", nullable=False),
 )
 
 orders = sa.Table(
@@ -220,6 +254,9 @@ orders = sa.Table(
     _time("created_at", nullable=False),
     _time("expires_at", nullable=False),
     _time("ended_at"),
+    _time("proven_at"),
+    _text("possession_nonce", nullable=True, comment="base64; what the key has yet to sign"),
+    _time("possession_expires_at"),
     _text("renewal_of", nullable=True),
     sa.Index("ix_orders_created_at_id", "created_at", "id"),
     sa.Index("ix_orders_state_expires_at", "state", "expires_at"),

@@ -90,6 +90,7 @@ class TokenErrorCode(StrEnum):
     SIGNATURE_MISMATCH = "signature_mismatch"
     MODULE_MISSING = "module_missing"
     PROTOCOL = "protocol"
+    QUARANTINED = "token_quarantined"
 
 
 class TokenError(Exception):
@@ -187,6 +188,12 @@ class ModuleMissingError(TokenError):
     """The PKCS#11 module is not installed, or cannot be loaded."""
 
     code = TokenErrorCode.MODULE_MISSING
+
+
+class TokenQuarantinedError(TokenError):
+    """The token is closed off: its keys are not to be used before its owner decides; nothing was sent to it."""
+
+    code = TokenErrorCode.QUARANTINED
 
 
 class ProtocolError(TokenError):

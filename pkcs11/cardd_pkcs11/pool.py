@@ -13,6 +13,7 @@ writer, who knows them all.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
@@ -28,6 +29,7 @@ from cardd_pkcs11.errors import (
     PinIncorrectError,
     PinLockedError,
     TokenNotFoundError,
+    TokenQuarantinedError,
     TokenRemovedError,
 )
 from cardd_pkcs11.operations import TokenOperations
@@ -38,8 +40,16 @@ from cardd_pkcs11.types import Secret, TokenInfo, TokenSerial
 T = TypeVar("T")
 PinSource = Callable[[], Secret]
 
-#: Calls that change what is on a token.
-_WRITES = (protocol.GenerateKeyPair, protocol.StoreCertificate, protocol.StoreData, protocol.Destroy)
+#: Calls that change what is on a token, or must see the last change.
+_AT_THE_WRITER = (
+    protocol.GenerateKeyPair,
+    protocol.StoreCertificate,
+    protocol.StoreData,
+    protocol.ReadData,
+    protocol.Destroy,
+)
+#: Calls that use a private key.
+_USES = (protocol.Sign, protocol.Decrypt)
 
 #: How often one call logs in on a host where its login keeps getting lost to a fresh slot list.
 _LOGIN_ATTEMPTS = 3
@@ -92,6 +102,8 @@ class TokenHostPool(TokenOperations):
         self._homes: dict[TokenSerial, _Home] = {}
         self._known: dict[TokenSerial, set[TokenHost]] = {}
         self._writers: dict[TokenSerial, int] = {}
+        self._closed_off: set[TokenSerial] = set()
+        self._uses: Counter[TokenSerial] = Counter()
 
     @property
     def hosts(self) -> tuple[TokenHost, ...]:
@@ -130,6 +142,18 @@ class TokenHostPool(TokenOperations):
         self._pin_sources[serial] = pin_source
         self._refused_pins.discard(serial)
 
+    def close_off(self, serial: TokenSerial) -> None:
+        """Refuse every call about a token from now on, with `TokenQuarantinedError`."""
+        self._closed_off.add(serial)
+
+    def open_up(self, serial: TokenSerial) -> None:
+        """Carry out calls about a token again."""
+        self._closed_off.discard(serial)
+
+    def uses(self, serial: TokenSerial) -> int:
+        """Return how often keys of a token were used since the pool was made."""
+        return self._uses[serial]
+
     async def let_go(self, serial: TokenSerial) -> None:
         """Stop keeping a token open, and log out on every host that runs."""
         self._pin_sources.pop(serial, None)
@@ -157,7 +181,13 @@ class TokenHostPool(TokenOperations):
         return tuple(seen.values())
 
     async def call(self, call: protocol.Call[T], *, deadline: float | None = None) -> T:
-        """Carry out one call on the host where it belongs."""
+        """Carry out one call on the host where it belongs.
+
+        Raises:
+            TokenQuarantinedError: its token is closed off.
+        """
+        if call.about in self._closed_off:
+            raise TokenQuarantinedError(f"the token {call.about} is in quarantine")
         if isinstance(call, protocol.Login):
             return cast("T", await self._interactive_login(call, deadline))
         if isinstance(call, protocol.Logout | protocol.Forget):
@@ -175,6 +205,8 @@ class TokenHostPool(TokenOperations):
         return made
 
     async def _about_token(self, call: protocol.Call[T], serial: TokenSerial, deadline: float | None) -> T:
+        if isinstance(call, _USES):
+            self._uses[serial] += 1
         home = self._homes.get(serial)
         if home is not None and serial not in self._pin_sources:
             if not home.alive:
@@ -186,7 +218,7 @@ class TokenHostPool(TokenOperations):
             return self._logged_in_call(host, call, serial, deadline)
 
         writer_first = self._writer_first(serial)
-        if isinstance(call, _WRITES):
+        if isinstance(call, _AT_THE_WRITER):
             return await self._on_a_host_that_knows(serial, writer_first, use)
         try:
             return await self._on_a_host_that_knows(serial, self._by_load(), use)
@@ -237,7 +269,7 @@ class TokenHostPool(TokenOperations):
             except NotLoggedInError:
                 await self._kept_login(host, serial)
             except TokenRemovedError:
-                if isinstance(call, _WRITES):
+                if isinstance(call, _AT_THE_WRITER):
                     raise
         return await host.call(call, deadline=deadline)
 

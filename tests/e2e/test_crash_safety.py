@@ -149,9 +149,11 @@ def _keys_on_tokens(daemon: RunningDaemon) -> set[str]:
     for token in daemon.call("GET", "/api/v1/tokens").json["items"]:
         if token["structure"] is None:
             continue
+        assert token["quarantine"] is None, "a crash is not a copy"
+        exported = daemon.call("POST", f"/api/v1/tokens/{token['serial']}/pin-file", {}).json
         listed = subprocess.run(
             ["pkcs11-tool", "--module", token["module_path"], "--token-label", token["label"], "--login",
-             "--pin", Path(token["pin_file"]).read_text().strip(), "--list-objects", "--type", "privkey"],
+             "--pin", Path(exported["pin_file"]).read_text().strip(), "--list-objects", "--type", "privkey"],
             env=environment, capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip
         found |= {

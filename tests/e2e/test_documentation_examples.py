@@ -37,6 +37,9 @@ def tree(tmp_path: Path) -> Path:
         f'#!/bin/sh\nPYTHONPATH={TOP}:{TOP}/pkcs11:{TOP}/webservice exec {sys.executable} -m cardd.cli "$@"\n'
     )
     launcher.chmod(0o755)
+    python = commands / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
     return tmp_path
 
 
@@ -78,12 +81,32 @@ def test_the_same_with_curl_is_followed_literally(daemon: RunningDaemon, tree: P
     assert "urn:cardd:error" not in printed, printed
 
 
-def test_keys_are_used_from_openssl_as_described(daemon: RunningDaemon, tree: Path) -> None:
+def test_what_keeps_keys_where_they_are_is_shown_as_described(daemon: RunningDaemon, tree: Path) -> None:
     printed = _follow(
         _script(TOP / "README.md", "A first order").partition("check()")[0]
-        + _script(TOP / "docs" / "keys-from-programs.md"),
+        + _script(TOP / "docs" / "key-custody.md"),
         daemon,
         tree,
     )
-    assert "Verified OK" in printed, printed
+    assert "The statement is valid" in printed, printed
+    assert "1.2.840.113549.1.9.16.2.59" in printed, printed
+    assert "?pin-source=file:" in printed, printed
+    assert "keys.swept" in printed, printed
+    assert "error:" not in printed, printed
+
+
+def test_keys_are_used_from_openssl_as_described(daemon: RunningDaemon, tree: Path) -> None:
+    page = TOP / "docs" / "keys-from-programs.md"
+    printed = _follow(
+        _script(TOP / "README.md", "A first order").partition("check()")[0] + _script(page), daemon, tree
+    )
+    assert printed.count("Verified OK") == 2, printed
+    assert "CN=MY-SERVICE" in printed.partition("Verified OK")[2], printed
     assert "token initialized" in printed, printed
+
+
+def test_a_key_of_one_s_own_proves_itself_as_described(daemon: RunningDaemon, tree: Path) -> None:
+    first_line = 'export CARDD_STATE_DIR="$CARDD_STATE_DIR"\n'
+    printed = _follow(first_line + _script(TOP / "docs" / "possession.md"), daemon, tree)
+    assert "mine.pem: OK" in printed, printed
+    assert "error:" not in printed, printed

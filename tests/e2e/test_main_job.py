@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -134,7 +135,14 @@ def test_the_key_on_the_token_signs_through_pkcs11_tool_and_through_openssl(
     session, habilitation = daemon.open_session()
     order = _order(daemon, session, habilitation["structures"][0]["id"], "SIGNATURE")
     certificate = _retrieve(daemon, session, order["id"])
-    uri = certificate["pkcs11_uri"]
+    token = f"/api/v1/tokens/{quote(order['token'])}"
+    assert daemon.call("POST", f"{token}/pin-withdrawal", {}).status == 200
+    sealed = daemon.call("GET", f"/api/v1/certificates/{certificate['serial']}").json
+    assert "pin-source" not in sealed["pkcs11_uri"], "the PIN is sealed until its owner exports it"
+    assert sealed["custody"] == "machine-bound"
+    exported = daemon.call("POST", f"{token}/pin-file", {})
+    assert exported.status == 200, exported.body
+    uri = daemon.call("GET", f"/api/v1/certificates/{certificate['serial']}").json["pkcs11_uri"]
     attributes = dict(part.split("=", 1) for part in uri.removeprefix("pkcs11:").split("?")[0].split(";"))
     pin_file = Path(uri.split("pin-source=file:")[1])
     assert pin_file.stat().st_mode & 0o077 == 0

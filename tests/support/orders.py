@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import sqlalchemy as sa
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
@@ -37,6 +38,7 @@ from cardd.orders.types import (
     Offer,
     OrderRequest,
     OrderView,
+    PossessionProof,
     Recipient,
     RetrievalRequest,
     WantedOffer,
@@ -193,6 +195,13 @@ class World:
         placed = order or await self.order()
         return await self.orders.retrieve(placed.id, retrieval(code), self.card)
 
+    async def prove(self, order: OrderView, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> OrderView:
+        """Prove possession of the key of an order's CSR."""
+        assert order.possession.to_sign is not None
+        return await self.orders.prove(
+            order.id, PossessionProof(signature=signed(key, order.possession.to_sign))
+        )
+
     async def keep_card(self, serial: str, *, opposed: bool = False) -> None:
         """Put a card's row into the store."""
         async with self.store.transaction() as tx:
@@ -296,6 +305,13 @@ def new_csr(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None) -
     builder = x509.CertificateSigningRequestBuilder().subject_name(name)
     signed = builder.sign(key or ec.generate_private_key(ec.SECP256R1()), SHA256())
     return signed.public_bytes(Encoding.PEM).decode()
+
+
+def signed(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, message: bytes) -> bytes:
+    """Return a key's signature with SHA-256, of RSA by PKCS#1 v1.5."""
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(message, PKCS1v15(), SHA256())
+    return key.sign(message, ec.ECDSA(SHA256()))
 
 
 def der_of(pem: str) -> str:

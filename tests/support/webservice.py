@@ -44,6 +44,8 @@ from cardd.cards.types import (
 )
 from cardd.cards.virtualcards import FaultsRequest
 from cardd.clock import ManualClock
+from cardd.custody.tokens import TokenRecord
+from cardd.custody.types import Decision, EvidenceView, KeyView, QuarantineOutcome, SweepReport
 from cardd.errors import NotFoundError
 from cardd.events import EventBus, EventType
 from cardd.igc.authority import Authority
@@ -54,6 +56,7 @@ from cardd.orders.errors import AlreadyRevokedError
 from cardd.orders.filters import CertificateFilters, OrderFilters
 from cardd.orders.paging import Page, PageRequest
 from cardd.orders.types import (
+    BlockedKeyView,
     CertificateSerial,
     CertificateState,
     CertificateSummary,
@@ -62,12 +65,14 @@ from cardd.orders.types import (
     HabilitationId,
     HabilitationState,
     HabilitationView,
+    KeyBlockRequest,
     Offer,
     OfferUsages,
     OrderId,
     OrderRequest,
     OrderState,
     OrderView,
+    PossessionProof,
     RenewalRequest,
     RetrievalRequest,
     RevocationRequest,
@@ -88,6 +93,9 @@ CARD = CardSerial("00000017")
 #: An order that is always there.
 KNOWN_ORDER = OrderId("o1")
 PIN = "1234"
+#: The key and the token that are always there.
+KEY = "0a" * 32
+TOKEN = "0123456789abcdef"
 _DATABASE = "cardd.sqlite3"
 STRUCTURE = StructureView(id=StructureId("318751275100020"), name="HOPITAL DE TEST")
 #: Neither valid DER nor meant to be: what the fakes hand out where bytes are only carried.
@@ -242,6 +250,12 @@ class Orders:
     async def cancel(self, order_id: str, session: Any) -> OrderView:
         return await self.get(order_id, session)
 
+    async def prove(self, order_id: str, proof: PossessionProof, session: Any) -> OrderView:
+        return await self.get(order_id, session)
+
+    async def renew_nonce(self, order_id: str, session: Any) -> OrderView:
+        return await self.get(order_id, session)
+
     async def retrieve(self, order_id: str, request: RetrievalRequest, session: Any) -> CertificateView:
         await self.get(order_id, session)
         return certificate_view()
@@ -262,9 +276,45 @@ class Certificates:
         await self.get(serial, session)
         raise AlreadyRevokedError(Text("Revoked before.", "Déjà révoqué."))
 
+    async def block_key(self, spki_sha256: str, request: KeyBlockRequest) -> BlockedKeyView:
+        return BlockedKeyView(public_key_sha256=spki_sha256, reason=request.reason, blocked_at=START)
+
     async def renew(self, serial: str, request: RenewalRequest, session: Any) -> OrderView:
         await self.get(serial, session)
         return order_view(OrderId("renewed"))
+
+
+class Keys:
+    """One key, held by the order that is always there, on one token."""
+
+    async def keys(self) -> list[KeyView]:
+        return [
+            KeyView(
+                id=KEY, spki_sha256=KEY, registered=True, holder_kind="order", holder=KNOWN_ORDER,
+                level="machine-bound", token="cardd 1", token_serial=TOKEN, key_id="01", certificates=(),
+                evidence=False, claimed_at=START, findings=(),
+            )
+        ]  # fmt: skip
+
+    async def check(self) -> SweepReport:
+        return SweepReport(swept_at=START, keys=1, findings=0, foreign_tokens=())
+
+    async def evidence(self, spki_sha256: str) -> EvidenceView:
+        raise NotFoundError.of(Text("key", "clé"), spki_sha256)
+
+    async def request(self, spki_sha256: str) -> bytes:
+        if spki_sha256 != KEY:
+            raise NotFoundError.of(Text("key", "clé"), spki_sha256)
+        return b"request"
+
+    async def export_pin(self, name: str) -> TokenRecord:
+        raise NotFoundError.of(Text("token", "jeton"), name)
+
+    async def withdraw_pin(self, name: str) -> TokenRecord:
+        raise NotFoundError.of(Text("token", "jeton"), name)
+
+    async def decide(self, name: str, decision: Decision) -> QuarantineOutcome:
+        raise NotFoundError.of(Text("token", "jeton"), name)
 
 
 @dataclass
@@ -368,6 +418,7 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
         "orders": Orders(store),
         "certificates": Certificates(),
         "pki": Pki(),
+        "keys": Keys(),
     }
     return Services(**(values | replaced))
 

@@ -26,6 +26,8 @@ from cardd.cards.types import (
 )
 from cardd.cards.virtualcards import FaultsRequest
 from cardd.clock import Clock
+from cardd.custody.tokens import TokenRecord
+from cardd.custody.types import Decision, EvidenceView, KeyView, Quarantine, QuarantineOutcome, SweepReport
 from cardd.events import EventBus
 from cardd.igc.authority import Authority
 from cardd.igc.names import CaName
@@ -34,12 +36,15 @@ from cardd.igc.publishing import ListKind, PublishedList
 from cardd.orders.filters import CertificateFilters, OrderFilters
 from cardd.orders.paging import Page, PageRequest
 from cardd.orders.types import (
+    BlockedKeyView,
     CertificateSummary,
     CertificateView,
     HabilitationForm,
     HabilitationView,
+    KeyBlockRequest,
     OrderRequest,
     OrderView,
+    PossessionProof,
     RenewalRequest,
     RetrievalRequest,
     RevocationRequest,
@@ -188,6 +193,14 @@ class Orders(Protocol):
         """Return one order with its history."""
         ...
 
+    async def prove(self, order_id: str, proof: PossessionProof, session: CardSession | None) -> OrderView:
+        """Take the proof that an order's key is held."""
+        ...
+
+    async def renew_nonce(self, order_id: str, session: CardSession | None) -> OrderView:
+        """Give an order a new nonce to sign."""
+        ...
+
     async def cancel(self, order_id: str, session: CardSession | None) -> OrderView:
         """Cancel an order that waits to be retrieved."""
         ...
@@ -216,6 +229,10 @@ class Certificates(Protocol):
         self, serial: str, request: RevocationRequest, session: CardSession | None
     ) -> CertificateView:
         """Revoke a certificate for ever."""
+        ...
+
+    async def block_key(self, spki_sha256: str, request: KeyBlockRequest) -> BlockedKeyView:
+        """Block a compromised key for ever; its certificates are revoked."""
         ...
 
     async def renew(self, serial: str, request: RenewalRequest, session: CardSession) -> OrderView:
@@ -262,6 +279,38 @@ class Pki(Protocol):
         ...
 
 
+class Keys(Protocol):
+    """Keys and tokens, as their owner sees them and decides about them."""
+
+    async def keys(self) -> Sequence[KeyView]:
+        """Return every key known or found, with its findings."""
+        ...
+
+    async def check(self) -> SweepReport:
+        """Check every key now."""
+        ...
+
+    async def evidence(self, spki_sha256: str) -> EvidenceView:
+        """Return the signed statement made with a key."""
+        ...
+
+    async def request(self, spki_sha256: str) -> bytes:
+        """Return a certification request (PEM) of a key on a token."""
+        ...
+
+    async def export_pin(self, name: str) -> TokenRecord:
+        """Write a token's PIN into a file for programs."""
+        ...
+
+    async def withdraw_pin(self, name: str) -> TokenRecord:
+        """Take an exported PIN back."""
+        ...
+
+    async def decide(self, name: str, decision: Decision) -> QuarantineOutcome:
+        """Decide about a token in quarantine."""
+        ...
+
+
 class HealthPart(msgspec.Struct, frozen=True, kw_only=True):
     """One part of the daemon and whether it answers."""
 
@@ -280,7 +329,9 @@ class TokenView(msgspec.Struct, frozen=True, kw_only=True):
     purpose: str
     structure: str | None
     module_path: str
+    #: Of an exported PIN; otherwise it is sealed.
     pin_file: str | None
+    quarantine: Quarantine | None = None
 
 
 async def _no_parts() -> tuple[HealthPart, ...]:
@@ -307,6 +358,7 @@ class Services:
     orders: Orders
     certificates: Certificates
     pki: Pki
+    keys: Keys
     tokens: Callable[[], Awaitable[Sequence[TokenView]]] = _no_tokens
     health: Callable[[], Awaitable[Sequence[HealthPart]]] = _no_parts
     """Parts beside the store, which the web service asks itself."""

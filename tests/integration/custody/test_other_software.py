@@ -41,7 +41,7 @@ async def held(tmp_path: Path) -> AsyncIterator[_Held]:
         assert isinstance(key, rsa.RSAPublicKey)
         uri = Pkcs11Uri(
             token=LABEL, serial=serial, label="clé 1", key_id=KEY_ID, type=ObjectType.PRIVATE,
-            pin_file=vault.pin_file(serial),
+            pin_file=vault.export(serial),
         )  # fmt: skip
         yield _Held(key, uri, {**os.environ, **softhsm_environment(tmp_path)}, tmp_path)
 

@@ -38,7 +38,7 @@ async def test_a_token_is_made_once_and_kept_open_across_starts(tmp_path: Path) 
         assert await keeper.ensure(LABEL, purpose=TokenPurpose.PKI) == made[0]
         assert (await pool.key_attributes(made[0], KEY_ID)).sensitive
         (record,) = await keeper.list()
-        assert (record.label, record.level, record.module) == (LABEL, CustodyLevel.SOFTWARE, "softhsm2")
+        assert (record.label, record.level, record.module) == (LABEL, CustodyLevel.MACHINE_BOUND, "softhsm2")
 
 
 async def test_a_token_finished_without_its_row_is_adopted(tmp_path: Path) -> None:

@@ -58,7 +58,9 @@ async def test_a_retrieved_certificate_lies_beside_its_key_and_openssl_signs_wit
     world: World, tmp_path: Path
 ) -> None:
     openssl = require_tool("openssl")
-    view = await world.retrieve(await world.order(order_request(usage=Usage.SIGN, key=KeyRequest())))
+    order = await world.order(order_request(usage=Usage.SIGN, key=KeyRequest()))
+    await world.parts.keeper.export_pin(order.token or "")
+    view = await world.retrieve(order)
     (key,), (certificate,) = (
         await _objects(world, ObjectKind.PRIVATE_KEY),
         await _objects(world, ObjectKind.CERTIFICATE),

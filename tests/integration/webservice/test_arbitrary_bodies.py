@@ -40,6 +40,7 @@ def _bodies(kind: type[msgspec.Struct]) -> st.SearchStrategy[dict[str, Any]]:
 def _post(address: Served, operation: Operation[Any], body: bytes) -> tuple[int, str, Any]:
     path = operation.full_path.format(
         serial=certificate_view().serial if "/certificates/" in operation.path else CARD,
+        spki_sha256="00" * 32,
         id=KNOWN_ORDER if "/orders/" in operation.path else "h1",
     )
     headers = {**address.authorization, "Card-Session": SESSION, "Content-Type": "application/json"}

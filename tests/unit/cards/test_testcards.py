@@ -18,6 +18,7 @@ from cardd.cards.errors import (
 from cardd.cards.identity import certified_card_number
 from cardd.cards.presence import Presence
 from cardd.cards.types import CardRole, CardType, SessionRequest, TestCardRequest
+from cardd.custody.pins import PinVault
 from cardd.errors import CarddError, InvalidFieldsError, NotFoundError
 from cardd.igc.profiles import PRIVATE_CARD_SERIAL, PRIVATE_CARD_TYPE, PRIVATE_KEY_MEDIUM, PRIVATE_PROFESSION
 from cardd.orders.errors import HabilitationNotApprovedError
@@ -103,9 +104,11 @@ async def test_the_holder_s_pin_is_not_in_the_vault_and_the_one_that_is_opens_no
     await room.card(pin="83649271")
     (token,) = room.tokens.tokens.values()
     assert token.user_pin == "83649271"
-    kept = {path.read_text() for path in (tmp_path / "pins").rglob("*.pin")}
-    assert token.so_pin in kept
-    assert token.user_pin not in kept
+    vault = PinVault(tmp_path / "pins")
+    (serial,) = vault.serials()
+    kept = vault.read_pins(serial)
+    assert token.so_pin == kept.security_officer.reveal()
+    assert token.user_pin != kept.user.reveal()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """Rules for public keys."""
 
+import base64
 import math
+import random
+from importlib import import_module
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -116,6 +119,76 @@ def test_a_point_off_its_curve_is_refused() -> None:
     good[-1] ^= 1
     assert _broken_rule(Spki(bytes(good))) == "malformed"
     assert _broken_rule(Spki(b"garbage")) == "malformed"
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1()])
+@pytest.mark.parametrize("number", [1, 2, 256])
+def test_a_private_key_that_anyone_guesses_is_refused(curve: ec.EllipticCurve, number: int) -> None:
+    for guessed in (number, curve.group_order - number):
+        key = ec.derive_private_key(guessed, curve).public_key()
+        assert _broken_rule(_spki(key)) == "ec_small_private_key"
+
+
+#: RFC 9500 §2.3, testECCP256; RFC 6979 §A.2.6; RFC 7515 §A.3; RFC 7517 §A.2.
+_PRINTED = (
+    (ec.SECP256R1(), "e6cb5bdd80aa45ae9c95e8c15476679ffec953c16851e711e743939589c64fc1"),
+    (
+        ec.SECP384R1(),
+        "6b9d3dad2e1b8c1c05b19875b6659f4de23c3b667bf297ba9aa47740787137d896d5724e4c70a825f872c9ea60d2edf5",
+    ),
+    (ec.SECP256R1(), "8e9b109e719098bf980487df1f5d77e9cb29606ebed2263b5f57c213df84f4b2"),
+    (ec.SECP256R1(), "f3bd0c07a81fb932781ed52752f60cc89a6be5e51934fe01938ddb55d8f77801"),
+)
+
+
+@pytest.mark.parametrize(("curve", "private_key"), _PRINTED)
+def test_a_private_key_printed_in_a_standard_is_refused(curve: ec.EllipticCurve, private_key: str) -> None:
+    key = ec.derive_private_key(int(private_key, 16), curve).public_key()
+    assert _broken_rule(_spki(key)) == "published"
+
+
+def test_an_rsa_key_printed_in_a_standard_is_refused() -> None:
+    """RFC 7515 §A.2."""
+    modulus = (
+        "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2"
+        "lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTB"
+        "EMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kz"
+        "k2PAcDTW9gb54h4FRWyuXpoQ=="
+    )
+    assert _broken_rule(_rsa(int.from_bytes(base64.urlsafe_b64decode(modulus), "big"))) == "published"
+
+
+def test_a_prime_shared_with_published_keys_is_refused(
+    primes: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = primes[1] * PRIME
+    module = import_module("badkeys.rsakeys.sharedprimes")
+    monkeypatch.setitem(module._moduli, 2048, published)
+    assert _broken_rule(_rsa(primes[0] * primes[1])) == "sharedprimes"
+
+
+def test_a_repeated_byte_is_refused(primes: tuple[int, int]) -> None:
+    repeating = int.from_bytes(b"\xc5" * 256, "big")
+    assert _broken_rule(_rsa(primes[0] * _next_prime(repeating // primes[0]))) == "pattern"
+
+
+def test_a_modulus_that_is_a_sparse_polynomial_is_refused() -> None:
+    """Primes of small coefficients in powers of 2^128, which factor as a polynomial does."""
+    draw = random.Random(1)
+
+    def sparse_prime() -> int:
+        while True:
+            chunks = [draw.randrange(1, 64) | 1, *(draw.randrange(1, 64) for _ in range(6)), 3 << 126]
+            number = sum(chunk << (128 * position) for position, chunk in enumerate(chunks))
+            if math.gcd(number, 3 * 5 * 7 * 11 * 13) == 1 and pow(2, number - 1, number) == 1:
+                return number
+
+    assert _broken_rule(_rsa(sparse_prime() * sparse_prime())) == "rsapoly"
+
+
+@pytest.mark.parametrize("exponent", [3, 17, 65539, (1 << 64) + 13])
+def test_every_exponent_but_65537_is_refused(primes: tuple[int, int], exponent: int) -> None:
+    assert _broken_rule(_rsa(primes[0] * primes[1], exponent)) == "rsa_exponent"
 
 
 @pytest.mark.parametrize("rule", KeyRule)

@@ -9,12 +9,21 @@ import pytest
 import sqlalchemy as sa
 
 from cardd.clock import ManualClock
-from cardd.custody.registry import HolderKind, KeyAlreadyHeldError, KeyIntents, claim, release, spki_hash
+from cardd.custody.registry import (
+    HolderKind,
+    KeyAlreadyHeldError,
+    KeyBlockedError,
+    KeyIntents,
+    block,
+    claim,
+    release,
+    spki_hash,
+)
 from cardd.events import EventBus
 from cardd.store import Store, tables
 from cardd_pkcs11 import protocol
 from cardd_pkcs11.errors import HostLostError
-from cardd_pkcs11.types import KeyAlgorithm, KeyTemplate, Secret, TokenSerial
+from cardd_pkcs11.types import KeyAlgorithm, KeyId, KeyTemplate, Secret, TokenSerial
 from tests.support.cards import MemoryTokens
 from tests.support.igc import PREPARED
 
@@ -68,6 +77,46 @@ async def test_a_second_claim_names_the_holder_of_the_first(store: Store) -> Non
     assert refused.value.data == {
         "conflict": {"holder_kind": "order", "holder": "first", "claimed_at": PREPARED}
     }
+
+
+async def test_a_claim_by_an_order_names_the_way_out(store: Store) -> None:
+    await _claim(store, "first")
+    with pytest.raises(KeyAlreadyHeldError) as refused:
+        await _claim(store, "second")
+    assert "cancel it to free the key" in refused.value.advice.en
+    assert "annulez-la pour libérer la clé" in refused.value.advice.fr
+
+
+async def test_the_same_key_on_another_token_or_card_or_machine_is_refused(
+    store: Store, tmp_path: Path
+) -> None:
+    """Another machine is another daemon's store over the same database."""
+    await _claim(store, "first")
+    elsewhere = await Store.open(tmp_path, ManualClock(PREPARED), EventBus())
+    places = (
+        (store, HolderKind.ORDER, "token-2"),
+        (store, HolderKind.CARD, "card"),
+        (elsewhere, HolderKind.CA, "x"),
+    )
+    for held_by, kind, token in places:
+        async with held_by.transaction() as tx:
+            with pytest.raises(KeyAlreadyHeldError) as refused:
+                await claim(
+                    tx, spki=SPKI, holder_kind=kind, holder="other", token_serial=TokenSerial(token),
+                    key_id=KeyId(bytes(16)), level="software",
+                )  # fmt: skip
+        assert refused.value.data["conflict"]["holder"] == "first"
+    await elsewhere.close()
+
+
+async def test_a_blocked_key_is_claimed_by_nobody_and_stays_blocked(store: Store) -> None:
+    name = spki_hash(SPKI)
+    async with store.transaction() as tx:
+        assert await block(tx, name, "leaked")
+        assert not await block(tx, name, "again")
+    with pytest.raises(KeyBlockedError, match="leaked") as refused:
+        await _claim(store, "first")
+    assert refused.value.data == {"public_key_sha256": name, "blocked_at": PREPARED}
 
 
 async def test_of_many_claims_at_once_one_wins(store: Store) -> None:

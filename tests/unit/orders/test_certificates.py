@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from cardd.audit import current_actor
 from cardd.errors import InvalidFieldsError, NotFoundError, UnavailableError
@@ -173,12 +174,14 @@ async def test_a_renewal_may_name_other_contacts_and_checks_them(world: World) -
 
 
 async def test_renewing_a_csr_s_certificate_needs_a_new_csr(world: World) -> None:
-    view = await world.retrieve(await world.order(order_request(key=csr_key(new_csr()))))
+    key = ec.generate_private_key(ec.SECP256R1())
+    order = await world.prove(await world.order(order_request(key=csr_key(new_csr(key)))), key)
+    view = await world.retrieve(order)
     with pytest.raises(InvalidFieldsError) as caught:
         await world.certificates.renew(view.serial, RenewalRequest(), world.card)
     assert [problem.field for problem in caught.value.fields] == ["key.csr"]
-    order = await world.certificates.renew(view.serial, RenewalRequest(key=csr_key(new_csr())), world.card)
-    assert order.key_source == "csr"
+    renewed = await world.certificates.renew(view.serial, RenewalRequest(key=csr_key(new_csr())), world.card)
+    assert (renewed.key_source, renewed.possession.state) == ("csr", "required")
 
 
 async def test_a_renewal_may_move_to_another_kind_of_key(world: World) -> None:

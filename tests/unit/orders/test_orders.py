@@ -65,13 +65,13 @@ async def test_an_order_makes_its_key_on_the_structure_s_token_and_claims_it(wor
     assert (await world.event_types())[-2:] == ["order.created", "key.created"]
 
 
-async def test_a_key_s_uri_names_token_key_module_and_pin_file(world: World) -> None:
+async def test_a_key_s_uri_names_token_and_key_and_no_pin_file_while_the_pin_is_sealed(world: World) -> None:
     view = await world.order()
     assert view.pkcs11_uri is not None
     assert view.pkcs11_uri.startswith(
         f"pkcs11:token=cardd%20{STRUCTURE};serial=token-{STRUCTURE};object=EMA;id=%"
     )
-    assert "type=private?pin-source=file:/" in view.pkcs11_uri
+    assert view.pkcs11_uri.endswith("type=private")
 
 
 async def test_the_default_key_is_rsa_2048(world: World) -> None:
@@ -176,10 +176,20 @@ async def test_of_fifty_identical_requests_at_once_exactly_one_gets_the_key(worl
 
 async def test_a_key_that_was_certified_is_never_certified_again(world: World) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = await world.retrieve(await world.order(order_request(key=csr_key(new_csr(key)))))
+    order = await world.prove(await world.order(order_request(key=csr_key(new_csr(key)))), key)
+    certificate = await world.retrieve(order)
     with pytest.raises(KeyAlreadyHeldError) as caught:
         await world.order(order_request(service="OTHER", key=csr_key(new_csr(key))))
     assert caught.value.data["conflict"]["certificate"] == certificate.serial
+
+
+async def test_the_same_key_is_refused_to_another_structure(world: World) -> None:
+    await world.authorise(form_f414(finess=None, siret=SIRET))
+    key = csr_key(new_csr())
+    order = await world.order(order_request(key=key))
+    with pytest.raises(KeyAlreadyHeldError) as caught:
+        await world.order(order_request(key=key, structure=f"3{SIRET}"))
+    assert caught.value.data["conflict"]["holder"] == order.id
 
 
 PERSON = Person(last_name="LE GÖFF", first_name="Zoé", rpps=make_test_rpps(7), profession=40)

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
+from alembic import op
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
@@ -25,3 +27,15 @@ def test_a_database_up_to_date_is_left_alone(tmp_path: Path) -> None:
     before = file.read_bytes()
     upgrade(f"sqlite:///{file}")
     assert file.read_bytes() == before
+
+
+def test_a_migration_cut_short_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path / 'new.sqlite3'}"
+
+    def cut_short(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(op, "batch_alter_table", cut_short)
+        upgrade(url)
+    upgrade(url)

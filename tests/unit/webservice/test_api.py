@@ -166,6 +166,21 @@ async def test_a_certificate_is_handed_out_as_asked_for(
         assert body.count(b"-----BEGIN CERTIFICATE-----\nMAMCAQU=\n-----END CERTIFICATE-----\n") == 2
 
 
+@pytest.mark.parametrize("accept", ["application/x-pkcs12", "text/html, Application/PKCS12;q=0.9"])
+async def test_a_pkcs12_file_is_refused_with_what_to_do_instead(service: Running, accept: str) -> None:
+    status, problem = await service.json("GET", CERTIFICATES, headers={"Accept": accept})
+    assert (status, problem["type"]) == (406, "urn:cardd:error:private_key_stays")
+    assert "no copy of it can be made" in problem["detail"]
+    assert "pkcs11_uri" in problem["advice"]
+
+
+async def test_who_takes_a_pkcs12_file_or_json_gets_json(service: Running) -> None:
+    status, view = await service.json(
+        "GET", CERTIFICATES, headers={"Accept": "application/x-pkcs12, application/json;q=0.1"}
+    )
+    assert (status, view["serial"]) == (200, "4f1c0b2dab")
+
+
 async def test_a_media_type_that_does_not_exist_is_not_acceptable(service: Running) -> None:
     status, problem = await service.json("GET", CERTIFICATES, headers={"Accept": "image/png"})
     assert status == 406

@@ -6,13 +6,15 @@ from typing import Any
 
 from cardd.cards.errors import CardRemovedError, CardSessionEndedError, CardSessionRequiredError
 from cardd.custody.errors import WeakKeyError
-from cardd.custody.registry import KeyAlreadyHeldError
+from cardd.custody.registry import KeyAlreadyHeldError, KeyBlockedError
 from cardd.errors import NotFoundError
 from cardd.orders.errors import (
     AlreadyRevokedError,
+    AuthorityKeyError,
     CertificateExpiredError,
     NotActiveError,
     NotAuthorisedError,
+    PrivateKeyStaysError,
     RevocationCodeIncorrectError,
     RevocationCodeLockedError,
     RevocationCodeRequiredError,
@@ -20,8 +22,10 @@ from cardd.orders.errors import (
 from cardd.orders.filters import CertificateFilters
 from cardd.orders.paging import DEFAULT_LIMIT, Page
 from cardd.orders.types import (
+    BlockedKeyView,
     CertificateSummary,
     CertificateView,
+    KeyBlockRequest,
     OrderView,
     RenewalRequest,
     RevocationRequest,
@@ -37,10 +41,17 @@ from cardd_webservice.pem import pem_chain
 _TAG = "Technical phase"
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F]{1,64}")
 _SERIAL = Parameter("serial", "The serial, hexadecimal in either case.", example="4f1c0b2d")
+_SPKI = Parameter(
+    "spki_sha256",
+    "SHA-256 of the key's SubjectPublicKeyInfo, hexadecimal: `public_key_sha256` of orders and certificates.",
+    example="00" * 32,
+)
 
 DER = "application/pkix-cert"
 PEM_CHAIN = "application/pem-certificate-chain"
 _MEDIA_TYPES = (JSON, DER, PEM_CHAIN)
+#: Names that a PKCS#12 file goes by (RFC 7292; browsers say the second).
+_PKCS12 = ("application/pkcs12", "application/x-pkcs12")
 
 
 class CertificateQuery(CertificateFilters, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -58,7 +69,7 @@ async def list_certificates(call: Call[CertificateQuery]) -> Reply:
 
 async def get_certificate(call: Call[Nothing]) -> Reply:
     """Answer one certificate: as JSON with its history, as DER, or as PEM with its chain (RFC 8555 §9.1)."""
-    media_type = preferred(call.request.headers.get("Accept", ""), _MEDIA_TYPES)
+    media_type = _media_type(call.request.headers.get("Accept", ""))
     view = await call.services.certificates.get(_serial(call), call.session)
     headers = {"Vary": "Accept"}
     match media_type:
@@ -84,6 +95,21 @@ async def renew(call: Call[RenewalRequest]) -> Reply:
         session, lambda: certificates.renew(serial, call.given, session)
     )
     return Reply(view, status=HTTPStatus.CREATED)
+
+
+async def block_key(call: Call[KeyBlockRequest]) -> Reply:
+    """Block a compromised key for ever and revoke every certificate that shares it; the key may be foreign."""
+    return Reply(await call.services.certificates.block_key(call.path("spki_sha256"), call.given))
+
+
+def _media_type(accept: str) -> str:
+    """Return the representation to answer with; raises `PrivateKeyStaysError` for who takes a PKCS#12 alone."""
+    try:
+        return preferred(accept, _MEDIA_TYPES)
+    except NotAcceptableError:
+        if any(kind in accept.lower() for kind in _PKCS12):
+            raise PrivateKeyStaysError.of_certificate() from None
+        raise
 
 
 def _serial(call: Call[Any]) -> str:
@@ -112,7 +138,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Show or download a certificate",
         tag=_TAG,
         parameters=(_SERIAL,),
-        errors=(NotFoundError, NotAcceptableError),
+        errors=(NotFoundError, NotAcceptableError, PrivateKeyStaysError),
         media_types=_MEDIA_TYPES,
     ),
     Operation(
@@ -153,7 +179,19 @@ OPERATIONS: tuple[Operation[Any], ...] = (
             NotAuthorisedError,
             NotActiveError,
             KeyAlreadyHeldError,
+            KeyBlockedError,
             WeakKeyError,
         ),
+    ),
+    Operation(
+        method=HTTPMethod.POST,
+        path="/keys/{spki_sha256}/block",
+        handler=block_key,
+        takes=KeyBlockRequest,
+        answers=BlockedKeyView,
+        summary="Block a compromised key for ever",
+        tag="Keys",
+        parameters=(_SPKI,),
+        errors=(AuthorityKeyError,),
     ),
 )

@@ -5,12 +5,19 @@ from typing import Any
 
 from cardd.cards.errors import CardRemovedError, CardSessionEndedError, CardSessionRequiredError
 from cardd.custody.errors import WeakKeyError
-from cardd.custody.registry import KeyAlreadyHeldError
+from cardd.custody.registry import KeyAlreadyHeldError, KeyBlockedError
 from cardd.errors import NotFoundError
-from cardd.orders.errors import NotAuthorisedError, OrderEndedError
+from cardd.orders.errors import (
+    NotAuthorisedError,
+    OrderEndedError,
+    PossessionExpiredError,
+    PossessionProvenError,
+    PossessionSignatureInvalidError,
+    PossessionUnprovenError,
+)
 from cardd.orders.filters import OrderFilters
 from cardd.orders.paging import DEFAULT_LIMIT, Page
-from cardd.orders.types import CertificateView, OrderRequest, OrderView, RetrievalRequest
+from cardd.orders.types import CertificateView, OrderRequest, OrderView, PossessionProof, RetrievalRequest
 from cardd_webservice.guard.policy import Access
 from cardd_webservice.operations import Call, Nothing, Operation, Parameter, Reply
 from cardd_webservice.paging import Cursor, Limit, split_query
@@ -58,7 +65,18 @@ async def retrieve(call: Call[RetrievalRequest]) -> Reply:
     return Reply(view, status=HTTPStatus.CREATED)
 
 
+async def prove_possession(call: Call[PossessionProof]) -> Reply:
+    """Prove that the key of an order's CSR is held, by its signature over the order's `possession.to_sign`."""
+    return Reply(await call.services.orders.prove(call.path("id"), call.given, call.session))
+
+
+async def renew_nonce(call: Call[Nothing]) -> Reply:
+    """Replace an order's nonce, expired or not, by a new one."""
+    return Reply(await call.services.orders.renew_nonce(call.path("id"), call.session))
+
+
 _SESSION_ERRORS = (CardSessionRequiredError, CardSessionEndedError, CardRemovedError)
+_POSSESSION_ERRORS = (NotFoundError, NotAuthorisedError, OrderEndedError, PossessionProvenError)
 
 OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
@@ -71,7 +89,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag=_TAG,
         access=Access.CARD,
         status=HTTPStatus.CREATED,
-        errors=(*_SESSION_ERRORS, NotAuthorisedError, KeyAlreadyHeldError, WeakKeyError),
+        errors=(*_SESSION_ERRORS, NotAuthorisedError, KeyAlreadyHeldError, KeyBlockedError, WeakKeyError),
     ),
     Operation(
         method=HTTPMethod.GET,
@@ -115,6 +133,35 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         access=Access.CARD,
         status=HTTPStatus.CREATED,
         parameters=(_ID,),
-        errors=(*_SESSION_ERRORS, NotFoundError, NotAuthorisedError, OrderEndedError),
+        errors=(
+            *_SESSION_ERRORS,
+            NotFoundError,
+            NotAuthorisedError,
+            OrderEndedError,
+            PossessionUnprovenError,
+            KeyBlockedError,
+        ),
+    ),
+    Operation(
+        method=HTTPMethod.POST,
+        path="/orders/{id}/possession",
+        handler=prove_possession,
+        takes=PossessionProof,
+        answers=OrderView,
+        summary="Prove possession of a CSR's key",
+        tag=_TAG,
+        parameters=(_ID,),
+        errors=(*_POSSESSION_ERRORS, PossessionExpiredError, PossessionSignatureInvalidError),
+    ),
+    Operation(
+        method=HTTPMethod.POST,
+        path="/orders/{id}/possession/nonce",
+        handler=renew_nonce,
+        takes=Nothing,
+        answers=OrderView,
+        summary="Ask for a new nonce to sign",
+        tag=_TAG,
+        parameters=(_ID,),
+        errors=_POSSESSION_ERRORS,
     ),
 )

@@ -1,0 +1,321 @@
+"""Copies are noticed: a counter that each token and this registry advance together.
+
+On the token it is a private data object, here a row. Both advance at each start, and again after a number of uses,
+each time to a value nobody can foretell. A token that shows another value than the registry's was put back from an
+earlier copy, or has a copy that was used with this registry: it goes into quarantine until its owner decides.
+
+An advance is announced in the row, then written on the token, then confirmed in the row. A crash in between leaves
+the token with the old value or the announced one, and both are right. A state that is restored as a whole brings
+tokens and rows of one moment, which agree. A copy that never meets this registry is not noticed by it.
+"""
+
+import hashlib
+import secrets
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+
+from cardd.custody.errors import (
+    TokenAbsentFaultError,
+    TokenQuarantinedFaultError,
+    token_errors_translated,
+)
+from cardd.custody.registry import spki_hash
+from cardd.custody.tokens import TokenPurpose, TokenRecord
+from cardd.custody.types import Decision, Divergence, Quarantine
+from cardd.errors import ConflictError
+from cardd.events import EventType
+from cardd.store import Store, Transaction
+from cardd.store.tables import certificates, key_registry, token_chains
+from cardd.text import Text
+from cardd_pkcs11.errors import ObjectNotFoundError
+from cardd_pkcs11.pool import TokenHostPool
+from cardd_pkcs11.types import TokenSerial
+
+#: CKA_APPLICATION and CKA_LABEL of the object.
+APPLICATION = "cardd"
+LABEL = "cardd chain"
+
+#: Uses of a token's keys after which its chain advances again.
+USES_BEFORE_ADVANCE = 100
+
+_RANDOM_BYTES = 16
+_log = structlog.get_logger(__name__)
+
+
+class NotQuarantinedError(ConflictError):
+    """There is nothing to decide about this token."""
+
+    code = "token_not_quarantined"
+    title = Text("The token is not in quarantine", "Le jeton n’est pas en quarantaine")
+    default_advice = Text(
+        "`cardd tokens` shows the tokens in quarantine.", "« cardd tokens » montre les jetons en quarantaine."
+    )
+
+
+class Link(msgspec.Struct, frozen=True):
+    """One value of a chain, as it is on the token; `hash` is hexadecimal SHA-256."""
+
+    counter: int
+    hash: str
+
+    def next(self) -> "Link":
+        """Return a value that nobody can foretell."""
+        fresh = secrets.token_bytes(_RANDOM_BYTES)
+        content = f"{self.counter}:{self.hash}:".encode() + fresh
+        return Link(self.counter + 1, hashlib.sha256(content).hexdigest())
+
+
+_FIRST = Link(0, "")
+
+
+class TokenChains:
+    """The chains of the daemon's own tokens."""
+
+    def __init__(self, store: Store, pool: TokenHostPool, *, uses: int = USES_BEFORE_ADVANCE) -> None:
+        self._store = store
+        self._pool = pool
+        self._uses_before_advance = uses
+        self._advanced_at: dict[TokenSerial, int] = {}
+        self._closed_pki: set[TokenSerial] = set()
+
+    async def start(self, records: tuple[TokenRecord, ...]) -> None:
+        """At start: check every token's chain and advance it; what diverged, now or before, is closed off."""
+        for record in records:
+            await self.check(record, advance=True)
+
+    async def advance_used(self, records: tuple[TokenRecord, ...]) -> None:
+        """Check and advance the chains of tokens whose keys were used often since, and of new ones."""
+        for record in records:
+            last = self._advanced_at.get(record.serial)
+            if last is None or self._pool.uses(record.serial) - last >= self._uses_before_advance:
+                await self.check(record, advance=True)
+
+    async def check(self, record: TokenRecord, *, advance: bool = False) -> Divergence | None:
+        """Compare a token with its row; a divergence puts it in quarantine. An absent token tells nothing.
+
+        Raises:
+            TokenFaultError: the token cannot be read or written.
+        """
+        row = await self._row(record.serial)
+        if row is not None and row.quarantined_at is not None:
+            self._close_off(record)
+            return Divergence(row.reason)
+        try:
+            with token_errors_translated():
+                shown = await self._shown(record.serial)
+                divergence = _divergence(row, shown)
+                if divergence is not None:
+                    await self._pool.list_tokens(refresh=True)
+                    shown = await self._shown(record.serial)
+                    divergence = _divergence(row, shown)
+                if divergence is None and advance:
+                    await self._advance(record.serial, shown or _FIRST)
+        except TokenAbsentFaultError:
+            _log.error("custody.chain_not_checked", token=record.serial, why="token_absent")
+            return None
+        if divergence is not None:
+            await self._quarantine(record, divergence)
+        return divergence
+
+    async def release(self, record: TokenRecord) -> None:
+        """Trust a token in quarantine again: its chain goes on from a new value.
+
+        Raises:
+            NotQuarantinedError: it is not in quarantine.
+            TokenFaultError: the token cannot be read or written; it stays in quarantine.
+        """
+        row = await self._quarantined(record.serial)
+        self._pool.open_up(record.serial)
+        try:
+            with token_errors_translated():
+                shown = await self._shown(record.serial) or _FIRST
+                higher = max(shown.counter, row.counter, row.pending_counter or 0)
+                await self._advance(record.serial, Link(higher, shown.hash))
+        except BaseException:
+            self._close_off(record)
+            raise
+        self._closed_pki.discard(record.serial)
+        await self._decided(record.serial, Decision.RELEASE)
+
+    async def require_quarantined(self, record: TokenRecord) -> None:
+        """Raise `NotQuarantinedError` where there is nothing to decide."""
+        await self._quarantined(record.serial)
+
+    async def give_up(self, record: TokenRecord) -> None:
+        """Note that everything on a token in quarantine was revoked; it stays closed off.
+
+        Raises:
+            NotQuarantinedError: it is not in quarantine.
+        """
+        await self._quarantined(record.serial)
+        await self._decided(record.serial, Decision.REVOKE)
+
+    async def admit(self, spki: bytes) -> None:
+        """Raise `TokenQuarantinedFaultError` for a key that is not to be certified now.
+
+        Nothing is certified for keys of a token in quarantine, and nothing at all while that of the CA keys is. Lists
+        and OCSP responses go on, or no revocation would be seen any more.
+        """
+        if self._closed_pki:
+            raise TokenQuarantinedFaultError(
+                Text(
+                    "A copy of the token with the CA keys was noticed; no certificate is issued.",
+                    "Une copie du jeton des clés d’AC a été constatée ; aucun certificat n’est émis.",
+                )
+            )
+
+        held = (
+            sa.select(token_chains.c.token_serial)
+            .join(key_registry, key_registry.c.token_serial == token_chains.c.token_serial)
+            .where(key_registry.c.spki_sha256 == spki_hash(spki), token_chains.c.quarantined_at.is_not(None))
+        )
+        async with self._store.read() as connection:
+            serial = (await connection.execute(held)).scalar()
+        if serial is not None:
+            raise TokenQuarantinedFaultError(
+                Text(
+                    f"A copy of the token {serial} was noticed; its keys are not certified.",
+                    f"Une copie du jeton {serial} a été constatée ; ses clés ne sont pas certifiées.",
+                )
+            )
+
+    async def quarantines(self) -> tuple[Quarantine, ...]:
+        """Return the tokens in quarantine with the certificates to be watched: theirs, neither revoked nor over."""
+        table = certificates
+        async with self._store.read() as connection:
+            rows = (
+                await connection.execute(
+                    sa.select(token_chains).where(
+                        token_chains.c.quarantined_at.is_not(None), token_chains.c.decision.is_(None)
+                    )
+                )
+            ).all()
+            watched = (
+                await connection.execute(
+                    sa.select(table.c.serial, table.c.token_serial)
+                    .where(
+                        table.c.token_serial.in_([row.token_serial for row in rows]),
+                        table.c.revoked_at.is_(None),
+                    )
+                    .order_by(table.c.serial)
+                )
+            ).all()
+        return tuple(
+            Quarantine(
+                token_serial=row.token_serial,
+                since=row.quarantined_at,
+                reason=Divergence(row.reason),
+                certificates=tuple(each.serial for each in watched if each.token_serial == row.token_serial),
+            )
+            for row in rows
+        )
+
+    async def _advance(self, serial: TokenSerial, present: Link) -> None:
+        following = present.next()
+        values = {
+            "counter": present.counter,
+            "hash": present.hash,
+            "pending_counter": following.counter,
+            "pending_hash": following.hash,
+        }
+        async with self._store.transaction() as tx:
+            known = await tx.execute(
+                sa.update(token_chains).where(token_chains.c.token_serial == serial).values(**values)
+            )
+            if known.rowcount == 0:
+                await tx.execute(sa.insert(token_chains).values(token_serial=serial, **values))
+        value = msgspec.json.encode(following)
+        await self._pool.store_data(serial, APPLICATION, LABEL, value, private=True)
+        async with self._store.transaction() as tx:
+            await tx.execute(
+                sa.update(token_chains)
+                .where(token_chains.c.token_serial == serial)
+                .values(
+                    counter=following.counter, hash=following.hash, pending_counter=None, pending_hash=None
+                )
+            )
+        self._advanced_at[serial] = self._pool.uses(serial)
+
+    async def _quarantine(self, record: TokenRecord, divergence: Divergence) -> None:
+        self._close_off(record)
+        async with self._store.transaction() as tx:
+            changed = {
+                "quarantined_at": tx.now,
+                "reason": divergence.value,
+                "decision": None,
+                "decided_at": None,
+            }
+            known = await tx.execute(
+                sa.update(token_chains).where(token_chains.c.token_serial == record.serial).values(**changed)
+            )
+            if known.rowcount == 0:
+                first = {"token_serial": record.serial, "counter": 0, "hash": ""}
+                await tx.execute(sa.insert(token_chains).values(**first, **changed))
+            watched = await _watched(tx, record.serial)
+            facts = {"reason": divergence.value, "label": record.label, "certificates": watched}
+            tx.journal("token.quarantined", f"token:{record.serial}", **facts)
+            tx.publish(EventType.KEY_COPY_NOTICED, f"token:{record.serial}", **facts)
+        _log.error("custody.copy_noticed", token=record.serial, reason=divergence.value)
+
+    async def _decided(self, serial: TokenSerial, decision: Decision) -> None:
+        released = {"quarantined_at": None} if decision is Decision.RELEASE else {}
+        async with self._store.transaction() as tx:
+            await tx.execute(
+                sa.update(token_chains)
+                .where(token_chains.c.token_serial == serial)
+                .values(decision=decision.value, decided_at=tx.now, **released)
+            )
+            tx.journal("token.quarantine_decided", f"token:{serial}", decision=decision.value)
+
+    def _close_off(self, record: TokenRecord) -> None:
+        if record.purpose is TokenPurpose.PKI:
+            self._closed_pki.add(record.serial)
+        else:
+            self._pool.close_off(record.serial)
+
+    async def _quarantined(self, serial: TokenSerial) -> sa.Row[Any]:
+        row = await self._row(serial)
+        if row is None or row.quarantined_at is None or row.decision is not None:
+            raise NotQuarantinedError(
+                Text(
+                    f"The token {serial} is not in quarantine.",
+                    f"Le jeton {serial} n’est pas en quarantaine.",
+                )
+            )
+        return row
+
+    async def _row(self, serial: TokenSerial) -> sa.Row[Any] | None:
+        statement = sa.select(token_chains).where(token_chains.c.token_serial == serial)
+        async with self._store.read() as connection:
+            return (await connection.execute(statement)).first()
+
+    async def _shown(self, serial: TokenSerial) -> Link | None:
+        """Read the value on the token; None where there is none, or where it is not one of ours."""
+        try:
+            return msgspec.json.decode(await self._pool.read_data(serial, APPLICATION, LABEL), type=Link)
+        except (ObjectNotFoundError, msgspec.MsgspecError):
+            return None
+
+
+def _divergence(row: sa.Row[Any] | None, shown: Link | None) -> Divergence | None:
+    if row is None:
+        return None if shown is None else Divergence.REGISTRY_OLDER
+    known = Link(row.counter, row.hash)
+    announced = None if row.pending_counter is None else Link(row.pending_counter, row.pending_hash)
+    if (shown or _FIRST) in (known, announced):
+        return None
+    if shown is None:
+        return Divergence.OBJECT_MISSING
+    newest = announced or known
+    if shown.counter < known.counter:
+        return Divergence.ROLLED_BACK
+    return Divergence.REGISTRY_OLDER if shown.counter > newest.counter else Divergence.FORKED
+
+
+async def _watched(tx: Transaction, serial: TokenSerial) -> list[str]:
+    table = certificates
+    statement = sa.select(table.c.serial).where(table.c.token_serial == serial, table.c.revoked_at.is_(None))
+    return list((await tx.execute(statement.order_by(table.c.serial))).scalars())
