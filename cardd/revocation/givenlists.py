@@ -5,9 +5,11 @@ pyhanko-certvalidator against the path itself.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 
+from asn1crypto import algos, keys
 from pyhanko_certvalidator.errors import (
     CRLNoMatchesError,
     CRLValidationError,
@@ -21,9 +23,17 @@ from pyhanko_certvalidator.policy_decl import (
     RevocationCheckingRule,
 )
 from pyhanko_certvalidator.revinfo.validate_crl import verify_crl
+from pyhanko_certvalidator.sig_validate import (
+    DEFAULT_VALIDATION_CONTEXT,
+    DefaultSignatureValidator,
+    SignatureValidationContext,
+)
 
 from cardd.revocation.paths import Material, PathRules, context_of
 from cardd.revocation.types import Freshness, Reason, RevocationAnswer, Status
+
+#: What is wrong with a list is told in findings; the library's warnings would repeat it with a traceback.
+logging.getLogger("pyhanko_certvalidator").setLevel(logging.CRITICAL)
 
 _BY_LISTS = CertRevTrustPolicy(
     RevocationCheckingPolicy(RevocationCheckingRule.CRL_REQUIRED, RevocationCheckingRule.CRL_REQUIRED)
@@ -40,11 +50,38 @@ def answers(
     return asyncio.run(_answers(path, material, rules, moment, crls))
 
 
+class _InheritedParameters(DefaultSignatureValidator):
+    """Verifies with DSA keys whose parameters are those of the key above them (RFC 3279 §2.3.2)."""
+
+    def __init__(self, path: ValidationPath) -> None:
+        self._completed: dict[bytes, keys.PublicKeyInfo] = {}
+        above: keys.PublicKeyInfo | None = None
+        for certificate in path.iter_certs(include_root=True):
+            own = certificate.public_key
+            if own.algorithm == "dsa" and own["algorithm"]["parameters"].native is None and above is not None:
+                completed = own.copy()
+                completed["algorithm"]["parameters"] = above["algorithm"]["parameters"]
+                self._completed[own.dump()] = own = completed
+            above = own
+
+    def validate_signature(
+        self,
+        signature: bytes,
+        signed_data: bytes,
+        public_key_info: keys.PublicKeyInfo,
+        signature_algorithm: algos.SignedDigestAlgorithm,
+        context: SignatureValidationContext = DEFAULT_VALIDATION_CONTEXT,
+    ) -> None:
+        """Verify a signature; raises `InvalidSignature`."""
+        key = self._completed.get(public_key_info.dump(), public_key_info)
+        super().validate_signature(signature, signed_data, key, signature_algorithm, context)
+
+
 async def _answers(
     path: ValidationPath, material: Material, rules: PathRules, moment: datetime, crls: Sequence[bytes]
 ) -> list[RevocationAnswer]:
-    context = context_of(material, rules, moment, _BY_LISTS, crls)
-    context.record_validation(path[0], ValidationPath(path.trust_anchor, [], None))
+    context = context_of(material, rules, moment, _BY_LISTS, crls=crls, verifier=_InheritedParameters(path))
+    context.record_validation(path[0], ValidationPath(path.trust_anchor, [], None))  # type: ignore[no-untyped-call]
     found = []
     for index in range(1, path.pkix_len + 1):
         certificate = path[index]
@@ -58,7 +95,7 @@ async def _answers(
         except (CRLNoMatchesError, CRLValidationError):
             found.append(_undecided(Freshness.UNAVAILABLE))
         else:
-            context.record_validation(certificate, upwards)
+            context.record_validation(certificate, upwards)  # type: ignore[no-untyped-call]
             found.append(RevocationAnswer(status=Status.GOOD, freshness=Freshness.FRESH))
     return list(reversed(found))
 

@@ -3,9 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID
-
+from cardd.revocation.facts import CertificateFacts
 from cardd.revocation.findings import Finding, FindingCode, Place, Severity, about
 from cardd.revocation.recognition import DOMAIN_NAMES, IGC_CPS_END, Domain
 from cardd.revocation.types import Decision, Freshness, RevocationAnswer, Status
@@ -21,12 +19,12 @@ _DOMAIN_CODES = {
     Domain.IGC_SANTE: FindingCode.IGC_SANTE,
 }
 
-#: The keyUsage bit that a use needs, and the extended usages of which one is due where the extension is there.
+#: The keyUsage bit that a use needs, and the purpose that is due where extKeyUsage is there.
 _USES = {
-    CertificateUse.CLIENT: ("digital_signature", {ExtendedKeyUsageOID.CLIENT_AUTH}),
-    CertificateUse.SERVER: ("digital_signature", {ExtendedKeyUsageOID.SERVER_AUTH}),
-    CertificateUse.SIGNATURE: ("content_commitment", {ExtendedKeyUsageOID.EMAIL_PROTECTION}),
-    CertificateUse.ENCRYPTION: ("key_encipherment", {ExtendedKeyUsageOID.EMAIL_PROTECTION}),
+    CertificateUse.CLIENT: ("digital_signature", "client_auth"),
+    CertificateUse.SERVER: ("digital_signature", "server_auth"),
+    CertificateUse.SIGNATURE: ("non_repudiation", "email_protection"),
+    CertificateUse.ENCRYPTION: ("key_encipherment", "email_protection"),
 }
 _USE_NAMES = {
     CertificateUse.CLIENT: Text("TLS client authentication", "l’authentification d’un client TLS"),
@@ -68,10 +66,9 @@ def retired_finding(moment: datetime) -> Finding:
     )
 
 
-def unknown_issuer(certificate: x509.Certificate, claimed: Domain | None) -> Finding:
-    """Tell that nobody held has issued the certificate, and which PKI it claims to be of."""
-    issuer = certificate.issuer.rfc4514_string()
-    if certificate.subject == certificate.issuer:
+def unknown_issuer(certificate: CertificateFacts, others: Sequence[CertificateFacts]) -> Finding:
+    """Tell why nobody held is the issuer of the certificate; `others` are the CA certificates at hand."""
+    if certificate.self_issued:
         return about(
             FindingCode.NOT_TRUSTED,
             _ITSELF,
@@ -79,37 +76,50 @@ def unknown_issuer(certificate: x509.Certificate, claimed: Domain | None) -> Fin
             "{it} se certifie lui-même et ne fait pas partie des racines détenues.",
             severity=Severity.GAP,
         )
-    if claimed is not None:
-        name = DOMAIN_NAMES[claimed]
+    key = certificate.issuer_key
+    same_key = [each for each in others if key is not None and each.subject_key == key]
+    if same_key and all(each.subject != certificate.issuer for each in same_key):
         return about(
-            FindingCode.ISSUER_UNKNOWN,
+            FindingCode.NAME_MISMATCH,
             _ITSELF,
-            f"{{it}} names an authority of {name.en} as its issuer, “{issuer}”; no path from it to a root held "
-            "was found.",
-            f"{{it}} nomme comme émetteur une autorité de {name.fr}, « {issuer} » ; aucune chaîne ne le relie à "
-            "une racine détenue.",
-            severity=Severity.GAP,
-            advice=Text(
-                f"Put the authority's certificates into trust/{claimed} of the state directory.",
-                f"Déposez les certificats de l’autorité dans trust/{claimed} du répertoire d’état.",
-            ),
+            f"{{it}} names “{certificate.issuer}” as its issuer; the CA with that key is “{same_key[0].subject}”.",
+            f"{{it}} nomme « {certificate.issuer} » comme émetteur ; l’AC qui a cette clé est "
+            f"« {same_key[0].subject} ».",
         )
+    return _no_path(
+        certificate, [each for each in others if each.subject == certificate.issuer and not same_key]
+    )
+
+
+def _no_path(certificate: CertificateFacts, namesakes: Sequence[CertificateFacts]) -> Finding:
+    domain = certificate.issuer_domain
+    claim = DOMAIN_NAMES[domain] if domain is not None else None
+    claimed_en = f", an authority of {claim.en} by its name" if claim else ""
+    claimed_fr = f", autorité de {claim.fr} d’après son nom" if claim else ""
+    other_en = " The CA held under that name has another key." if namesakes else ""
+    other_fr = " L’AC détenue sous ce nom a une autre clé." if namesakes else ""
     return about(
         FindingCode.ISSUER_UNKNOWN,
         _ITSELF,
-        f"no path from {{it}} to a root held was found; its issuer is “{issuer}”.",
-        f"aucune chaîne ne relie {{it}} à une racine détenue ; son émetteur est « {issuer} ».",
+        f"no path from {{it}} to a root held was found; its issuer is “{certificate.issuer}”{claimed_en}.{other_en}",
+        f"aucune chaîne ne relie {{it}} à une racine détenue ; son émetteur est « {certificate.issuer} »"
+        f"{claimed_fr}.{other_fr}",
         severity=Severity.GAP,
         advice=Text(
+            f"Put the authority's certificates into trust/{domain} of the state directory.",
+            f"Déposez les certificats de l’autorité dans trust/{domain} du répertoire d’état.",
+        )
+        if domain is not None
+        else Text(
             "Send the missing CA certificates as `intermediates`.",
             "Joignez les certificats d’AC manquants dans « intermediates ».",
         ),
     )
 
 
-def out_of_time(certificate: x509.Certificate, moment: datetime) -> list[Finding]:
+def out_of_time(certificate: CertificateFacts, moment: datetime) -> list[Finding]:
     """Tell that a certificate without a path is expired or not valid yet."""
-    ends, begins = certificate.not_valid_after_utc, certificate.not_valid_before_utc
+    ends, begins = certificate.not_after, certificate.not_before
     if moment > ends:
         return [
             about(
@@ -155,7 +165,7 @@ def domain_findings(domain: Domain, accepted: Collection[str]) -> list[Finding]:
     return [told, refused]
 
 
-def use_findings(certificate: x509.Certificate, use: CertificateUse | None) -> list[Finding]:
+def use_findings(certificate: CertificateFacts, use: CertificateUse | None) -> list[Finding]:
     """Tell whether the certificate may be used for what it is meant to be used (RFC 5280 §4.2.1.3, §4.2.1.12)."""
     if use is None or _allows(certificate, use):
         return []
@@ -268,16 +278,9 @@ def _expired_list(answer: RevocationAnswer, place: Place, severity: Severity) ->
     )
 
 
-def _allows(certificate: x509.Certificate, use: CertificateUse) -> bool:
-    bit, purposes = _USES[use]
-    try:
-        key_usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
-        if not getattr(key_usage, bit):
-            return False
-    except x509.ExtensionNotFound:
-        pass
-    try:
-        extended = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound:
-        return True
-    return bool(purposes & set(extended)) or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in extended
+def _allows(certificate: CertificateFacts, use: CertificateUse) -> bool:
+    bit, purpose = _USES[use]
+    if certificate.key_usage is not None and bit not in certificate.key_usage:
+        return False
+    purposes = certificate.extended_key_usage
+    return purposes is None or bool({purpose, "any_extended_key_usage"} & purposes)

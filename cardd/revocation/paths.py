@@ -30,8 +30,10 @@ from pyhanko_certvalidator.policy_decl import (
     DisallowWeakAlgorithmsPolicy,
     PKIXValidationParams,
 )
+from pyhanko_certvalidator.sig_validate import SignatureValidator
 from pyhanko_certvalidator.validate import async_validate_path
 
+from cardd.revocation.facts import CertificateFacts, facts_of, parsed_certificate
 from cardd.revocation.findings import Finding, FindingCode, Place, about
 
 #: Cross-certified CAs multiply paths; those beyond are not tried.
@@ -62,19 +64,50 @@ class PathRules:
     def algorithms(self) -> AlgorithmUsagePolicy:
         """Return which signature algorithms are taken."""
         if self.legacy_algorithms:
-            return DisallowWeakAlgorithmsPolicy(
+            return DisallowWeakAlgorithmsPolicy(  # type: ignore[no-untyped-call]
                 weak_hash_algos=DEFAULT_WEAK_HASH_ALGOS - {"sha1"}, dsa_key_size_threshold=_LEGACY_DSA_BITS
             )
-        return DisallowWeakAlgorithmsPolicy()
+        return DisallowWeakAlgorithmsPolicy()  # type: ignore[no-untyped-call]
 
 
-@dataclass(frozen=True)
 class Material:
-    """What paths are built from; certificates as DER."""
+    """What paths are built from, parsed once. Parsed certificates are named by identity: encoding one anew
+    may change it, since not every certificate in use is DER through and through.
+    """
 
-    certificate: bytes
-    intermediates: Sequence[bytes]
-    anchors: Sequence[bytes]
+    def __init__(
+        self, certificate: bytes, *, intermediates: Sequence[bytes], anchors: Sequence[bytes]
+    ) -> None:
+        """Parse the certificates, DER; raises `ValueError`."""
+        self._der: dict[int, bytes] = {}
+        self.leaf = self._parse(certificate)
+        self.others = [self._parse(der) for der in intermediates]
+        self.roots = [self._parse(der) for der in anchors]
+
+    def der(self, certificate: asn1.Certificate) -> bytes:
+        """Return the DER that a parsed certificate came from."""
+        return self._der[id(certificate)]
+
+    def facts(self, certificate: asn1.Certificate) -> CertificateFacts:
+        """Return what is said of a parsed certificate."""
+        return facts_of(self.der(certificate))
+
+    def authorities(self) -> list[CertificateFacts]:
+        """Return what is said of every certificate that might have been an issuer."""
+        return [self.facts(each) for each in (*self.others, *self.roots)]
+
+    def upwards(self, path: ValidationPath) -> list[bytes]:
+        """Return the certificates of a path from the one asked about up to the anchor, DER."""
+        return [self.der(each) for each in reversed(list(path.iter_certs(include_root=True)))]
+
+    def place(self, path: ValidationPath, index: int) -> Place:
+        """Return the place of the `index`-th certificate of a path counted from its anchor, which is 0."""
+        return Place(path.pkix_len - index, self.facts(path[index]).subject)
+
+    def _parse(self, der: bytes) -> asn1.Certificate:
+        parsed = parsed_certificate(der)
+        self._der[id(parsed)] = der
+        return parsed
 
 
 @dataclass(frozen=True)
@@ -82,62 +115,58 @@ class Candidate:
     """One path and what is wrong with it, revocation aside."""
 
     path: ValidationPath
+    certificates: tuple[bytes, ...]
+    """From the one asked about up to the anchor, DER."""
     findings: tuple[Finding, ...]
-
-    @property
-    def certificates(self) -> list[asn1.Certificate]:
-        """The certificates from the one asked about up to the anchor."""
-        return list(reversed(list(self.path.iter_certs(include_root=True))))
 
 
 def candidates(material: Material, rules: PathRules, moment: datetime) -> list[Candidate]:
     """Return every path to an anchor, with its findings; none where no issuer is known.
 
-    Raises `ValueError` for a certificate that cannot be read.
+    Raises `ValueError` for a certificate that the library cannot work with.
     """
-    return asyncio.run(_candidates(material, rules, moment))
+    try:
+        return asyncio.run(_candidates(material, rules, moment))
+    except (TypeError, KeyError) as error:
+        raise ValueError(str(error)) from None
 
 
 def context_of(
-    material: Material, rules: PathRules, moment: datetime, policy: CertRevTrustPolicy, crls: Sequence[bytes]
+    material: Material,
+    rules: PathRules,
+    moment: datetime,
+    policy: CertRevTrustPolicy,
+    *,
+    crls: Sequence[bytes] = (),
+    verifier: SignatureValidator | None = None,
 ) -> ValidationContext:
     """Return the library's context, which fetches nothing."""
     return ValidationContext(
-        trust_roots=[_parsed(der) for der in material.anchors],
-        other_certs=[_parsed(der) for der in material.intermediates],
+        trust_roots=material.roots,
+        other_certs=material.others,
         crls=list(crls),
         moment=moment,
         allow_fetching=False,
         revinfo_policy=policy,
         algorithm_usage_policy=rules.algorithms(),
+        signature_validator=verifier,
     )
 
 
-def place_of(path: ValidationPath, index: int) -> Place:
-    """Return the place of the `index`-th certificate counted from the anchor, which is 0."""
-    return Place(path.pkix_len - index, path[index].subject.human_friendly)
-
-
-def _parsed(der: bytes) -> asn1.Certificate:
-    parsed = asn1.Certificate.load(der, strict=True)
-    parsed.native  # noqa: B018  (every part is read now, where its failure is expected)
-    return parsed
-
-
 async def _candidates(material: Material, rules: PathRules, moment: datetime) -> list[Candidate]:
-    leaf = _parsed(material.certificate)
-    context = context_of(material, rules, moment, _WITHOUT_REVOCATION, ())
+    context = context_of(material, rules, moment, _WITHOUT_REVOCATION)
     found: list[Candidate] = []
-    paths = context.path_builder.async_build_paths_lazy(leaf)
+    paths = context.path_builder.async_build_paths_lazy(material.leaf)
     try:
         async for path in paths:
-            found.append(Candidate(path, tuple(await _findings(path, material, rules, moment))))
+            findings = await _findings(path, material, rules, moment)
+            found.append(Candidate(path, tuple(material.upwards(path)), tuple(findings)))
             if len(found) == _MOST_PATHS:
                 break
     except PathBuildingError:
         return found
     finally:
-        await paths.cancel()
+        await paths.cancel()  # type: ignore[no-untyped-call]
     return found
 
 
@@ -147,25 +176,25 @@ _WITHOUT_REVOCATION = CertRevTrustPolicy(NO_REVOCATION)
 async def _findings(
     path: ValidationPath, material: Material, rules: PathRules, moment: datetime
 ) -> list[Finding]:
-    out_of_time = _validity_findings(path, moment)
+    out_of_time = _validity_findings(path, material, moment)
     inside = _common_moment(path) if out_of_time else moment
     if inside is None:
         return out_of_time
-    context = context_of(material, rules, inside, _WITHOUT_REVOCATION, ())
+    context = context_of(material, rules, inside, _WITHOUT_REVOCATION)
     try:
         await async_validate_path(context, path, rules.parameters())
     except (ExpiredError, NotYetValidError):
         return out_of_time
     except ValidationError as error:
-        return [*out_of_time, _explained(error, path)]
+        return [*out_of_time, _explained(error, path, material)]
     return out_of_time
 
 
-def _validity_findings(path: ValidationPath, moment: datetime) -> list[Finding]:
+def _validity_findings(path: ValidationPath, material: Material, moment: datetime) -> list[Finding]:
     """Return who on the path is out of time; its anchor too, since a retired root accepts nothing any more."""
     findings = []
     for index, certificate in enumerate(path.iter_certs(include_root=True)):
-        place = place_of(path, index)
+        place = material.place(path, index)
         begins, ends = certificate.not_valid_before, certificate.not_valid_after
         if moment < begins:
             findings.append(
@@ -248,9 +277,9 @@ _EXPLANATIONS = (
 )
 
 
-def _explained(error: ValidationError, path: ValidationPath) -> Finding:
+def _explained(error: ValidationError, path: ValidationPath, material: Material) -> Finding:
     message = error.failure_msg
-    place = _place_named(message, path)
+    place = _place_named(message, path, material)
     if isinstance(error, DisallowedAlgorithmError):
         return about(
             FindingCode.ALGORITHM_WEAK,
@@ -269,7 +298,7 @@ def _explained(error: ValidationError, path: ValidationPath) -> Finding:
     )
 
 
-def _place_named(message: str, path: ValidationPath) -> Place:
+def _place_named(message: str, path: ValidationPath, material: Material) -> Place:
     named = re.search(r"intermediate certificate (\d+)", message)
     index = int(named[1]) if named else path.pkix_len
-    return place_of(path, min(index, path.pkix_len))
+    return material.place(path, min(index, path.pkix_len))

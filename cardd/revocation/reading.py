@@ -7,6 +7,8 @@ import re
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
+from cardd.revocation.facts import parsed_certificate
+
 _PEM_BLOCK = re.compile(
     rb"-----BEGIN (?P<label>[A-Z0-9 ]+)-----(?P<body>.*?)-----END (?P=label)-----", re.DOTALL
 )
@@ -20,7 +22,9 @@ def certificates_in(content: bytes) -> list[bytes]:
 
     Taken are DER, PEM, PKCS#7 in either, and any of them in base64.
     """
-    found = [der for der in _certificates(_unwrapped(content)) if x509.load_der_x509_certificate(der)]
+    found = _certificates(_unwrapped(content))
+    for der in found:
+        parsed_certificate(der)
     if not found:
         raise ValueError("it holds no certificate")
     return found
@@ -50,9 +54,10 @@ def _certificates(content: bytes) -> list[bytes]:
 
 def _certificates_of_der(der: bytes) -> list[bytes]:
     try:
-        return [x509.load_der_x509_certificate(der).public_bytes(Encoding.DER)]
+        parsed_certificate(der)
     except ValueError:
         return [each.public_bytes(Encoding.DER) for each in pkcs7.load_der_pkcs7_certificates(der)]
+    return [der]
 
 
 def _blocks(content: bytes) -> list[tuple[bytes, bytes]]:

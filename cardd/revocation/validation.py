@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from cardd.clock import Clock
 from cardd.errors import FieldProblem, InvalidFieldsError
 from cardd.revocation import givenlists
+from cardd.revocation.facts import CertificateFacts, facts_of, loaded_certificate
 from cardd.revocation.findings import Finding, FindingCode, Place, Severity, about
 from cardd.revocation.judging import (
     domain_findings,
@@ -28,9 +27,9 @@ from cardd.revocation.judging import (
 )
 from cardd.revocation.paths import Candidate, Material, PathRules, candidates
 from cardd.revocation.reading import certificates_in, list_in
-from cardd.revocation.recognition import Domain, domain_of_name
+from cardd.revocation.recognition import Domain
 from cardd.revocation.trust import HeldAuthority, TrustStore
-from cardd.revocation.types import FreshnessPolicy, Revocation, RevocationAnswer
+from cardd.revocation.types import Freshness, FreshnessPolicy, Revocation, RevocationAnswer, Status
 from cardd.revocation.verdicts import (
     FindingView,
     PathElement,
@@ -54,7 +53,7 @@ _AT_ONCE = 2
 class _Asked:
     """A request, read."""
 
-    certificate: x509.Certificate
+    facts: CertificateFacts
     der: bytes
     intermediates: tuple[bytes, ...]
     anchors: tuple[bytes, ...]
@@ -82,7 +81,7 @@ class _Verdict:
 
     domain: Domain | None
     findings: Sequence[Finding]
-    path: Sequence[x509.Certificate]
+    path: Sequence[CertificateFacts]
     answers: Sequence[RevocationAnswer] = ()
 
     @property
@@ -108,61 +107,62 @@ class Validation:
             return _view(asked, await self._concluded(asked), language)
 
     async def _concluded(self, asked: _Asked) -> _Verdict:
-        claimed = domain_of_name(asked.certificate.issuer)
+        claimed = asked.facts.issuer_domain
+        late = out_of_time(asked.facts, asked.moment)
         if claimed is Domain.IGC_CPS:
-            findings = [retired_finding(asked.moment), *out_of_time(asked.certificate, asked.moment)]
-            return _Verdict(claimed, findings, [asked.certificate])
+            return _Verdict(claimed, [retired_finding(asked.moment), *late], [asked.facts])
         held = await asyncio.to_thread(self.trust.held)
-        material = _material(asked, held)
         try:
+            material = await asyncio.to_thread(_material, asked, held)
             found = await asyncio.to_thread(candidates, material, asked.rules, asked.moment)
-        except (ValueError, TypeError) as error:
-            return _Verdict(claimed, [_unreadable(error)], [asked.certificate])
+        except ValueError as error:
+            return _Verdict(claimed, [_unreadable(error), *late], [asked.facts])
         if not found:
-            findings = [
-                unknown_issuer(asked.certificate, claimed),
-                *out_of_time(asked.certificate, asked.moment),
-            ]
-            return _Verdict(claimed, findings, [asked.certificate])
-        verdicts = [await self._judged(candidate, asked, material, held) for candidate in found]
+            unknown = unknown_issuer(asked.facts, material.authorities())
+            return _Verdict(claimed, [unknown, *late], [asked.facts])
+        domains = {each.certificate.public_bytes(Encoding.DER): each.domain for each in held}
+        verdicts = [
+            await self._judged(each, asked, material, domains.get(each.certificates[-1], Domain.GIVEN))
+            for each in found
+        ]
         return min(verdicts, key=lambda each: _RANK[each.result])
 
     async def _judged(
-        self, candidate: Candidate, asked: _Asked, material: Material, held: Sequence[HeldAuthority]
+        self, candidate: Candidate, asked: _Asked, material: Material, domain: Domain
     ) -> _Verdict:
-        path = [x509.load_der_x509_certificate(each.dump()) for each in candidate.certificates]
-        domain = next((each.domain for each in held if each.certificate == path[-1]), Domain.GIVEN)
+        path = [facts_of(der) for der in candidate.certificates]
+        mode = asked.policy.revocation
         findings = [
             *domain_findings(domain, asked.policy.accept),
             *candidate.findings,
-            *use_findings(asked.certificate, asked.policy.use),
+            *use_findings(asked.facts, asked.policy.use),
         ]
-        answers: Sequence[RevocationAnswer] = ()
-        if all(each.code in _OF_TIME for each in candidate.findings):
-            answers = await self._answers(candidate, path, asked, material)
-            past = asked.at is not None and not asked.crls
-            mode = asked.policy.revocation
-            for index, answer in enumerate(answers):
-                place = Place(index, path[index].subject.rfc4514_string())
-                findings.extend(revocation_findings(answer, place, asked.moment, mode, past=past))
-            if mode is RevocationMode.NONE:
-                findings.append(_not_asked())
+        if mode is RevocationMode.NONE:
+            return _Verdict(domain, [*findings, _not_asked()], path)
+        if any(each.code not in _OF_TIME for each in candidate.findings):
+            return _Verdict(domain, findings, path)
+        answers = await self._answers(candidate, asked, material)
+        past = asked.at is not None and not asked.crls
+        for index, answer in enumerate(answers):
+            place = Place(index, path[index].subject)
+            findings.extend(revocation_findings(answer, place, asked.moment, mode, past=past))
         return _Verdict(domain, findings, path, answers)
 
     async def _answers(
-        self, candidate: Candidate, path: Sequence[x509.Certificate], asked: _Asked, material: Material
+        self, candidate: Candidate, asked: _Asked, material: Material
     ) -> Sequence[RevocationAnswer]:
         """Return what is known of revocation for each certificate below the anchor, the one asked about first."""
-        if asked.policy.revocation is RevocationMode.NONE:
-            return ()
         if asked.crls:
             return await asyncio.to_thread(
                 givenlists.answers, candidate.path, material, asked.rules, asked.moment, asked.crls
             )
-        return [
-            await self.revocation.status_of(certificate, asked.at, asked.freshness)
-            for certificate in path[:-1]
-        ]
+        return [await self._answer(der, asked) for der in candidate.certificates[:-1]]
+
+    async def _answer(self, der: bytes, asked: _Asked) -> RevocationAnswer:
+        certificate = loaded_certificate(der)
+        if certificate is None:
+            return RevocationAnswer(status=Status.UNKNOWN, freshness=Freshness.UNAVAILABLE)
+        return await self.revocation.status_of(certificate, asked.at, asked.freshness)
 
 
 def _read(request: ValidationRequest, now: datetime, policies: Mapping[str, FreshnessPolicy]) -> _Asked:
@@ -187,7 +187,7 @@ def _read(request: ValidationRequest, now: datetime, policies: Mapping[str, Fres
     if problems:
         raise InvalidFieldsError(problems)
     return _Asked(
-        certificate=x509.load_der_x509_certificate(chain[0]),
+        facts=facts_of(chain[0]),
         der=chain[0],
         intermediates=(*chain[1:], *others),
         anchors=tuple(anchors),
@@ -227,7 +227,7 @@ def _material(asked: _Asked, held: Sequence[HeldAuthority]) -> Material:
     anchors = [each.certificate.public_bytes(Encoding.DER) for each in held if each.is_root]
     between = [each.certificate.public_bytes(Encoding.DER) for each in held if not each.is_root]
     return Material(
-        certificate=asked.der,
+        asked.der,
         intermediates=[*asked.intermediates, *between],
         anchors=[*asked.anchors, *anchors],
     )
@@ -238,7 +238,7 @@ def _unreadable(error: Exception) -> Finding:
     return about(
         FindingCode.CERTIFICATE_UNREADABLE,
         None,
-        f"a certificate given is malformed: {reason}",
+        f"a certificate that was given is malformed: {reason}",
         f"un certificat fourni est mal formé : {reason}",
     )
 
@@ -276,15 +276,20 @@ def _finding_view(finding: Finding, language: Language) -> FindingView:
 
 
 def _element(concluded: _Verdict, index: int) -> PathElement:
-    certificate, last = concluded.path[index], len(concluded.path) - 1
+    facts, last = concluded.path[index], len(concluded.path) - 1
     is_anchor = index == last and last > 0
     return PathElement(
         role="anchor" if is_anchor else "certificate" if index == 0 else "intermediate",
-        subject=certificate.subject.rfc4514_string(),
-        issuer=certificate.issuer.rfc4514_string(),
-        serial=f"{certificate.serial_number:x}",
-        not_before=certificate.not_valid_before_utc,
-        not_after=certificate.not_valid_after_utc,
-        fingerprint_sha256=certificate.fingerprint(hashes.SHA256()).hex(),
+        subject=facts.subject,
+        issuer=facts.issuer,
+        serial=_hexadecimal(facts.serial),
+        not_before=facts.not_before,
+        not_after=facts.not_after,
+        fingerprint_sha256=facts.fingerprint_sha256,
         revocation=concluded.answers[index] if index < len(concluded.answers) else None,
     )
+
+
+def _hexadecimal(serial: int) -> str:
+    digits = f"{abs(serial):x}"
+    return ("-" if serial < 0 else "") + digits.zfill(len(digits) + len(digits) % 2)
