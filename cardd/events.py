@@ -42,6 +42,11 @@ class EventType(StrEnum):
     CERTIFICATE_EXPIRING = "certificate.expiring"
     CERTIFICATE_NOTICE_FAILED = "certificate.notice_failed"
     CRL_PUBLISHED = "crl.published"
+    CRL_ADDED = "crl.added"
+    CRL_REMOVED = "crl.removed"
+    CRL_UPDATED = "crl.updated"
+    CRL_FETCH_FAILED = "crl.fetch_failed"
+    CRL_AGED = "crl.aged"
     KEY_CREATED = "key.created"
     KEY_DESTROYED = "key.destroyed"
 

@@ -41,7 +41,9 @@ class FetchFailedError(CarddError):
     @classmethod
     def of(cls, rule: str, en: str, fr: str, *, retry_after: float | None = None) -> "FetchFailedError":
         """Make the error for what stopped a fetch; `retry_after` is the server's wish, in seconds."""
-        return cls(Text(en, fr), rule=rule, **({} if retry_after is None else {"retry_after": retry_after}))
+        if retry_after is None:
+            return cls(Text(en, fr), rule=rule)
+        return cls(Text(en, fr), rule=rule, retry_after=retry_after)
 
     @property
     def rule(self) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
 
 import lmdb
 import msgspec
@@ -50,14 +50,12 @@ class Snapshot(NamedTuple):
 
     def entry(self, source: CrlId, key: bytes) -> bytes | None:
         """Return what the complete list of a source has under a key."""
-        found: bytes | None = self.transaction.get(key, db=self.databases[source][0])
-        return found
+        return _bytes(self.transaction.get(key, db=self.databases[source][0]))
 
     def delta_entry(self, source: CrlId, key: bytes) -> bytes | None:
         """Return what its delta has under a key."""
         database = self.databases[source][1]
-        found: bytes | None = None if database is None else self.transaction.get(key, db=database)
-        return found
+        return None if database is None else _bytes(self.transaction.get(key, db=database))
 
 
 class IndexReader:
@@ -85,7 +83,6 @@ class IndexReader:
         for name in names:
             if name not in self._handles:
                 self._handles[name] = self._environment.open_db(name, create=False)
-        self._release()
         transaction = self._environment.begin()
         lists = dict(_all_facts(transaction, self._handles.get(_FACTS)))
         databases = {
@@ -95,6 +92,7 @@ class IndexReader:
             )
             for source, held in lists.items()
         }
+        self._release()
         self._snapshot = Snapshot(transaction, lists, databases)
         return self._snapshot
 
@@ -131,7 +129,7 @@ class IndexWriter:
         entries = self._environment.open_db(_entries_name(source))
         delta = self._environment.open_db(_delta_name(source))
         with self._environment.begin(write=True) as transaction:
-            yield Replacement(transaction, source, facts, archive, entries, delta)
+            yield Replacement(transaction, source, _Databases(facts, archive, entries, delta))
 
     def remove(self, source: CrlId) -> None:
         """Forget a source and its archive."""
@@ -158,19 +156,10 @@ class IndexWriter:
 class Replacement:
     """The transaction that replaces a list."""
 
-    def __init__(
-        self,
-        transaction: lmdb.Transaction,
-        source: CrlId,
-        facts: lmdb._Database,
-        archive: lmdb._Database,
-        entries: lmdb._Database,
-        delta: lmdb._Database,
-    ) -> None:
+    def __init__(self, transaction: lmdb.Transaction, source: CrlId, databases: "_Databases") -> None:
         self._transaction = transaction
         self._source = source
-        self._facts, self._archive = facts, archive
-        self._entries, self._delta = entries, delta
+        self._facts, self._archive, self._entries, self._delta = databases
 
     def held(self) -> Held:
         """Return what is held now."""
@@ -211,6 +200,18 @@ class Replacement:
         self._transaction.put(
             _archive_key(self._source, newest), msgspec.msgpack.encode(archived), db=self._archive
         )
+
+
+class _Databases(NamedTuple):
+    facts: lmdb._Database
+    archive: lmdb._Database
+    entries: lmdb._Database
+    delta: lmdb._Database
+
+
+def _bytes(value: bytes | memoryview | None) -> bytes | None:
+    """Return what an environment without `buffers` gives as what it is."""
+    return cast("bytes | None", value)
 
 
 def _opened(directory: Path) -> lmdb.Environment:

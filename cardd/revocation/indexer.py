@@ -108,23 +108,22 @@ def _index(directory: Path, job: IndexJob) -> Outcome:
     check_signature(parsed, x509.load_der_x509_certificate(job.signer))
     check_extensions(parsed)
     facts = facts_of(parsed, 0)
-    with IndexWriter(directory / "index") as writer:
-        with writer.replacing(CrlId(job.source)) as replacement:
-            held = replacement.held()
-            current = held.delta if job.delta else held.full
-            if current is not None and current.sha256 == facts.sha256:
-                return Outcome(facts=current, unchanged=True)
-            check_succession(facts, held, job.now, delta=job.delta)
-            entries = scan(
-                parsed, indirect=facts.scope.indirect, default_issuer=issuer_prefix(parsed.head.issuer)
-            )
-            facts = msgspec.structs.replace(facts, entries=entries.read)
-            _keep(directory, parsed, facts.sha256)
-            if job.delta and held.full is not None:
-                replacement.put_delta(held.full, facts, entries)
-            else:
-                stays = held.delta is not None and delta_fits(held.delta, facts)
-                replacement.put_full(facts, entries, held.delta if stays else None)
+    with IndexWriter(directory / "index") as writer, writer.replacing(CrlId(job.source)) as replacement:
+        held = replacement.held()
+        current = held.delta if job.delta else held.full
+        if current is not None and current.sha256 == facts.sha256:
+            return Outcome(facts=current, unchanged=True)
+        check_succession(facts, held, job.now, delta=job.delta)
+        entries = scan(
+            parsed, indirect=facts.scope.indirect, default_issuer=issuer_prefix(parsed.head.issuer)
+        )
+        facts = msgspec.structs.replace(facts, entries=entries.read)
+        _keep(directory, parsed, facts.sha256)
+        if job.delta and held.full is not None:
+            replacement.put_delta(held.full, facts, entries)
+        else:
+            stays = held.delta is not None and delta_fits(held.delta, facts)
+            replacement.put_full(facts, entries, held.delta if stays else None)
     return Outcome(facts=facts)
 
 

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from cryptography import x509
@@ -18,6 +18,8 @@ from cryptography.x509.oid import CRLEntryExtensionOID, ExtensionOID
 
 from cardd.revocation.errors import ListRefusedError
 from cardd.revocation.types import Reason, SpkiHash
+
+E = TypeVar("E", bound=x509.ExtensionType)
 
 #: CRLReason (RFC 5280 §5.3.1) by its number; 7 is not used.
 REASONS = {
@@ -256,9 +258,7 @@ def scope_of(extensions: x509.Extensions, issuer: x509.Name) -> Scope:
     )
 
 
-def _optional(
-    extensions: x509.Extensions, kind: type["x509.ExtensionTypeVar"]
-) -> "x509.ExtensionTypeVar | None":
+def _optional(extensions: x509.Extensions, kind: type[E]) -> E | None:
     try:
         return extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
@@ -332,7 +332,9 @@ def _span(der: bytes, at: int) -> tuple[int, int]:
     return start, start + int.from_bytes(der[at + 2 : start], "big")
 
 
-def _scan(der: bytes, at: int, end: int, *, indirect: bool, prefix: bytes) -> tuple[dict[bytes, bytes], int]:
+def _scan(  # noqa: C901, PLR0912 (one pass over a million entries has no calls to spare)
+    der: bytes, at: int, end: int, *, indirect: bool, prefix: bytes
+) -> tuple[dict[bytes, bytes], int]:
     """Walk the entries. The loop is written for speed: one pass, slices only, extensions read once each kind."""
     found: dict[bytes, bytes] = {}
     known: dict[bytes, tuple[bytes, bytes | None]] = {b"": (b"\x00", None)}
