@@ -55,7 +55,7 @@ from cardd.revocation.types import (
     Status,
 )
 from cardd.store import Store
-from cardd.text import Text
+from cardd.text import Language, Text
 
 _log = structlog.get_logger(__name__)
 
@@ -213,13 +213,13 @@ class RevocationCache:
 
     # Lists
 
-    def lists(self) -> list[CrlView]:
-        """Return every list."""
-        return [self._view(source) for source in self._sources.all()]
+    def lists(self, language: Language = "en") -> list[CrlView]:
+        """Return every list; the last error of each is told in `language`."""
+        return [self._view(source, language) for source in self._sources.all()]
 
-    def get(self, source: str) -> CrlView:
+    def get(self, source: str, language: Language = "en") -> CrlView:
         """Return one list; raises `NotFoundError`."""
-        return self._view(self._known(source))
+        return self._view(self._known(source), language)
 
     def raw(self, source: str) -> RawList:
         """Return the file of a list; raises `NotFoundError` or `ListUnavailableError`."""
@@ -394,13 +394,13 @@ class RevocationCache:
             self._held.lists.get(source.id), source.stale_at, now, self._parts.renewal.assumed
         )
 
-    def _view(self, source: Source) -> CrlView:
+    def _view(self, source: Source, language: Language = "en") -> CrlView:
         held, error = self._held.lists.get(source.id), source.last_error
         more = {} if held is None else _shown(held)
         return sources.view_of(
             source,
             state=self._freshness(source, self._parts.clock.now()),
-            last_error=None if error is None else error.text,
+            last_error=None if error is None else error.text.in_language(language),
             last_error_code=None if error is None else error.code,
             fetching=source.id in self._flights,
             progress=self._received.get(source.id),

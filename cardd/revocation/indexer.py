@@ -128,7 +128,11 @@ def _index(directory: Path, job: IndexJob) -> Outcome:
 
 
 def _keep(directory: Path, parsed: ParsedList, sha256: str) -> None:
-    """Write the DER under its hash, flushed to disk."""
+    """Write the DER under its hash, flushed to disk.
+
+    Its modification time is thisUpdate, with digits of the hash below the second: what serves it takes
+    Last-Modified and ETag from there.
+    """
     path = list_path(directory, sha256)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     unfinished = path.with_suffix(".new")
@@ -136,7 +140,14 @@ def _keep(directory: Path, parsed: ParsedList, sha256: str) -> None:
         file.write(parsed.der)
         file.flush()
         os.fsync(file.fileno())
+    modified = int(parsed.head.last_update_utc.timestamp()) * 10**9 + int(sha256, 16) % 10**9
+    os.utime(unfinished, ns=(modified, modified))
     unfinished.replace(path)
+    directory_descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory_descriptor)
+    finally:
+        os.close(directory_descriptor)
 
 
 def _find(directory: Path, sha256: str, job: LookUpJob) -> bytes | None:

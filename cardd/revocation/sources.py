@@ -16,6 +16,7 @@ from cardd.errors import FieldProblem, InvalidFieldsError
 from cardd.revocation.errors import SourceFixedError, SourceKnownError
 from cardd.revocation.lists import spki_sha256
 from cardd.revocation.types import CrlId, CrlView, Freshness, SpkiHash
+from cardd.settings import RevocationSettings, SettingsError
 from cardd.store import Store, Transaction, tables
 from cardd.text import Text
 
@@ -209,6 +210,24 @@ def igc_sante_sources(directory: Path) -> list[NewSource]:
             url = IGC_SANTE_URL.format(name=name)
             found[name] = NewSource(CrlId(f"IGC-SANTE-{name}"), "igc-sante", certificate, urls=(url,))
     return list(found.values())
+
+
+def configured_sources(settings: RevocationSettings) -> list[NewSource]:
+    """Return the lists that the settings name; raises `SettingsError` for a certificate that cannot be read."""
+    found = []
+    try:
+        for each in settings.lists:
+            content = Path(each.issuer_certificate).read_bytes()
+            signer = read_certificate(content, "revocation.lists.issuer_certificate")
+            found.append(NewSource(derived_id(signer, (each.url,)), "settings", signer, urls=(each.url,)))
+        if settings.igc_sante:
+            found += igc_sante_sources(Path(settings.igc_sante))
+    except (OSError, InvalidFieldsError) as error:
+        reason = error.detail if isinstance(error, InvalidFieldsError) else Text(str(error), str(error))
+        raise SettingsError(
+            Text(f"[revocation]: {reason.en}.", f"[revocation] : {reason.fr}."),
+        ) from None
+    return found
 
 
 def view_of(source: Source, *, state: Freshness, **more: Any) -> CrlView:
