@@ -11,7 +11,8 @@ from typing import NamedTuple
 from asn1crypto import x509 as asn1
 from cryptography import x509
 
-from cardd.revocation.recognition import Domain, domain_of_name
+from cardd.revocation.domains import Domain
+from cardd.revocation.recognition import domain_of_name
 
 
 class CertificateFacts(NamedTuple):

@@ -3,9 +3,10 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
+from cardd.revocation.domains import DOMAIN_NAMES, Domain
 from cardd.revocation.facts import CertificateFacts
 from cardd.revocation.findings import Finding, FindingCode, Place, Severity, about
-from cardd.revocation.recognition import DOMAIN_NAMES, IGC_CPS_END, Domain
+from cardd.revocation.recognition import IGC_CPS_END
 from cardd.revocation.types import Decision, Freshness, RevocationAnswer, Status
 from cardd.revocation.verdicts import CertificateUse, Result, RevocationMode
 from cardd.text import Text

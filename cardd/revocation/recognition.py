@@ -6,37 +6,12 @@ DNs are those decoded from IGC-Santé TEST certificates and from one of the reti
 
 import re
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from cardd.text import Text
-
-
-class Domain(StrEnum):
-    """A PKI; certificates of one are never taken for another's."""
-
-    LOCAL = "local"
-    """The test PKI of this daemon."""
-    IGC_SANTE_TEST = "igc_sante_test"
-    """ANS's IGC-Santé, TEST branch."""
-    IGC_SANTE = "igc_sante"
-    """ANS's IGC-Santé, production."""
-    IGC_CPS = "igc_cps"
-    """The retired PKI of GIP-CPS, then ASIP Santé."""
-    GIVEN = "given"
-    """Anchors that came with a request."""
-
-
-DOMAIN_NAMES = {
-    Domain.LOCAL: Text("this daemon's test PKI", "l’IGC de test de ce démon"),
-    Domain.IGC_SANTE_TEST: Text("ANS's IGC-Santé TEST", "l’IGC-Santé TEST de l’ANS"),
-    Domain.IGC_SANTE: Text("ANS's IGC-Santé of production", "l’IGC-Santé de production de l’ANS"),
-    Domain.IGC_CPS: Text("the retired IGC-CPS", "l’ancienne IGC-CPS"),
-    Domain.GIVEN: Text("the anchors of the request", "les ancres fournies avec la demande"),
-}
+from cardd.revocation.domains import Domain
 
 #: From this moment no certificate of IGC-CPS may be relied on (ANS, end of IGC-CPS).
 IGC_CPS_END = datetime(2021, 1, 1, tzinfo=UTC)

@@ -6,12 +6,10 @@ mixes the two. Certificates of production, and further ones of TEST, are the ope
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import (
@@ -23,33 +21,20 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from cardd.revocation.reading import certificates_in
-from cardd.revocation.recognition import (
+from cardd.revocation.domains import (
     DOMAIN_NAMES,
+    JAVA_PASSWORD,
     Domain,
-    domain_of_name,
-    known_authorities,
+    TrustedAuthority,
+    TrustScope,
+    TrustState,
 )
+from cardd.revocation.reading import certificates_in
+from cardd.revocation.recognition import domain_of_name, known_authorities
 from cardd.text import Text
-
-#: Password of the Java trust store: Java's own default. The store holds certificates only.
-JAVA_PASSWORD = "changeit"  # noqa: S105  (no secret)
 
 _SUFFIXES = frozenset({".pem", ".crt", ".cer", ".der", ".p7b"})
 _ADDED_DOMAINS = (Domain.IGC_SANTE, Domain.IGC_SANTE_TEST)
-
-
-class TrustScope(StrEnum):
-    """What a bundle is for."""
-
-    TEST = "test"
-    """This daemon's PKI and IGC-Santé TEST."""
-    LOCAL = "local"
-    """This daemon's PKI alone."""
-    IGC_SANTE_TEST = "igc_sante_test"
-    """IGC-Santé TEST alone."""
-    PRODUCTION = "production"
-    """IGC-Santé of production."""
 
 
 SCOPES = {
@@ -58,17 +43,6 @@ SCOPES = {
     TrustScope.IGC_SANTE_TEST: (Domain.IGC_SANTE_TEST,),
     TrustScope.PRODUCTION: (Domain.IGC_SANTE,),
 }
-
-
-class TrustState(StrEnum):
-    """Where an authority stands."""
-
-    ACCEPTED = "accepted"
-    """Its certificate is held and in time."""
-    RETIRED = "retired"
-    """Nothing of it may be relied on any more."""
-    NOT_HELD = "not_held"
-    """Known by name; its certificate is not held, so nothing of it can be verified."""
 
 
 class HeldAuthority(NamedTuple):
@@ -85,30 +59,6 @@ class HeldAuthority(NamedTuple):
     def in_time(self, moment: datetime) -> bool:
         """Whether `moment` lies within its validity."""
         return self.certificate.not_valid_before_utc <= moment <= self.certificate.not_valid_after_utc
-
-
-class TrustedAuthority(msgspec.Struct, frozen=True, kw_only=True):
-    """One authority of the trust list."""
-
-    domain: Domain
-    production: bool
-    name: str
-    """Its common name."""
-    subject: str
-    """RFC 4514."""
-    root: bool
-    state: TrustState
-    text: Text
-    """Why it stands there."""
-    reason: str = ""
-    """The same in the reader's language."""
-    not_before: datetime | None = None
-    not_after: datetime | None = None
-    fingerprint_sha256: str | None = None
-    spki_sha256: str | None = None
-    """SHA-256 of its DER SubjectPublicKeyInfo, as `GET /status` takes it."""
-    certificate: bytes | None = None
-    """DER."""
 
 
 class TrustStore:

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, NamedTuple, NewType, Protocol
+from typing import TYPE_CHECKING, Annotated, NamedTuple, NewType, Protocol
 
 import msgspec
-from cryptography import x509
 from msgspec import Meta
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 #: Identifier of a list of the cache: a CA's name for the local PKI's own, else 16 hexadecimal digits.
 CrlId = NewType("CrlId", str)
@@ -144,10 +146,13 @@ class CrlRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             description="Certificate whose key signs the list: PEM, or DER in base64.",
         ),
     ]
-    url: Annotated[
-        str | None,
-        Meta(min_length=1, max_length=2048, description="Where the list is published: http or https."),
-    ] = None
+    url: (
+        Annotated[
+            str,
+            Meta(min_length=1, max_length=2048, description="Where the list is published: http or https."),
+        ]
+        | None
+    ) = None
     urls: Annotated[
         tuple[Annotated[str, Meta(min_length=1, max_length=2048)], ...],
         Meta(max_length=8, description="Further addresses of the same list, asked in turn."),
@@ -195,7 +200,7 @@ class Revocation(Protocol):
 
     async def status_of(
         self,
-        certificate: x509.Certificate,
+        certificate: "x509.Certificate",
         at: datetime | None = None,
         policy: FreshnessPolicy | None = None,
     ) -> RevocationAnswer:

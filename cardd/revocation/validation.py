@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cardd.clock import Clock
 from cardd.errors import FieldProblem, InvalidFieldsError
 from cardd.revocation import givenlists
+from cardd.revocation.domains import Domain
 from cardd.revocation.facts import CertificateFacts, facts_of, loaded_certificate
 from cardd.revocation.findings import Finding, FindingCode, Place, Severity, about
 from cardd.revocation.judging import (
@@ -27,7 +28,6 @@ from cardd.revocation.judging import (
 )
 from cardd.revocation.paths import Candidate, Material, PathRules, candidates
 from cardd.revocation.reading import certificates_in, list_in
-from cardd.revocation.recognition import Domain
 from cardd.revocation.trust import HeldAuthority, TrustStore
 from cardd.revocation.types import Freshness, FreshnessPolicy, Revocation, RevocationAnswer, Status
 from cardd.revocation.verdicts import (
@@ -181,9 +181,6 @@ def _read(request: ValidationRequest, now: datetime, policies: Mapping[str, Fres
     ]
     crls = [der for index, text in enumerate(request.crls) for der in _lists(problems, f"crls.{index}", text)]
     name = request.policy.freshness
-    if name is not None and name not in policies:
-        known = ", ".join(sorted(policies))
-        problems.append(FieldProblem("policy.freshness", Text(f"is one of {known}", f"est l’un de {known}")))
     if problems:
         raise InvalidFieldsError(problems)
     return _Asked(

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from cardd.revocation.domains import Domain
 from cardd.revocation.findings import FindingCode, Severity
-from cardd.revocation.recognition import Domain
 from cardd.revocation.types import RevocationAnswer
 from cardd.text import Text
 
@@ -71,11 +71,8 @@ class ValidationPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         RevocationMode.REQUIRED
     )
     freshness: Annotated[
-        str | None,
-        Meta(
-            pattern="^[a-z_]{1,32}$",
-            description="Freshness policy for the cached lists; the default of the settings where absent.",
-        ),
+        Literal["standard", "strict", "warn", "grace"] | None,
+        Meta(description="Freshness policy for the cached lists; the default of the settings where absent."),
     ] = None
     use: Annotated[CertificateUse | None, Meta(description="What the certificate is to be used for.")] = None
     policies: Annotated[
@@ -113,9 +110,9 @@ class ValidationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
             description="Revocation lists, complete or delta, to decide on instead of the cached ones.",
         ),
     ] = ()
-    at: Annotated[
-        datetime | None, Meta(tz=True, description="The moment to validate for; now where absent.")
-    ] = None
+    at: (
+        Annotated[datetime, Meta(tz=True, description="The moment to validate for; now where absent.")] | None
+    ) = None
     policy: ValidationPolicy = ValidationPolicy()
 
 

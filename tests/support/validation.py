@@ -13,10 +13,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cardd.clock import ManualClock
+from cardd.errors import NotFoundError
+from cardd.revocation.cache import RawList
 from cardd.revocation.policies import FRESHNESS_POLICIES
 from cardd.revocation.trust import TrustStore
 from cardd.revocation.types import (
     ArchivedList,
+    CrlRequest,
+    CrlView,
     Decision,
     Freshness,
     FreshnessPolicy,
@@ -26,6 +30,7 @@ from cardd.revocation.types import (
     Status,
 )
 from cardd.revocation.validation import Validation
+from cardd.text import Language, Text
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 BEGINS, ENDS = NOW - timedelta(days=30), NOW + timedelta(days=300)
@@ -61,6 +66,24 @@ class FakeRevocation:
 
     async def archived(self, issuer: SpkiHash, at: datetime) -> list[ArchivedList]:
         return []
+
+    def lists(self, language: Language = "en") -> list[CrlView]:
+        return []
+
+    def get(self, source: str, language: Language = "en") -> CrlView:
+        raise NotFoundError.of(Text("revocation list", "liste de révocation"), source)
+
+    def raw(self, source: str) -> RawList:
+        raise NotFoundError.of(Text("revocation list", "liste de révocation"), source)
+
+    async def add(self, request: CrlRequest) -> CrlView:
+        return self.get("new")
+
+    async def remove(self, source: str) -> None:
+        self.get(source)
+
+    async def refresh(self, source: str) -> CrlView:
+        return self.get(source)
 
 
 @dataclass(frozen=True)
