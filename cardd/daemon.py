@@ -182,6 +182,9 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
         orders=parts.orders,
         certificates=parts.certificates,
         pki=parts.pki,
+        revocation=parts.revocation,
+        trust=parts.trust,
+        validation=parts.validation,
         tokens=tokens,
         health=health,
     )

@@ -23,12 +23,20 @@ from cardd.igc.lint import Linter
 from cardd.igc.names import CaName
 from cardd.igc.pki import Pki, PkiParts
 from cardd.igc.policy import CaKeyAlgorithm, PkiPolicy
+from cardd.igc.publishing import ListKind
 from cardd.orders.certificates import Certificates
 from cardd.orders.habilitations import Habilitations
 from cardd.orders.notices import Notices
 from cardd.orders.orders import Orders
 from cardd.orders.parts import OrderParts
 from cardd.progress import Progress, ProgressStep
+from cardd.revocation.cache import CacheParts, LocalList, RevocationCache
+from cardd.revocation.fetching import Fetcher, FetchPolicy
+from cardd.revocation.policies import FRESHNESS_POLICIES, RenewalPolicy, freshness_policy
+from cardd.revocation.sources import configured_sources
+from cardd.revocation.trust import TrustStore
+from cardd.revocation.types import CrlId, FreshnessPolicy
+from cardd.revocation.validation import Validation
 from cardd.settings import PublicationSettings, Settings
 from cardd.store import Store
 from cardd.text import Text
@@ -60,6 +68,9 @@ class Parts:
     orders: Orders
     certificates: Certificates
     notices: Notices
+    revocation: RevocationCache
+    trust: TrustStore
+    validation: Validation
 
 
 @dataclass(frozen=True)
@@ -80,9 +91,11 @@ async def assembled(ground: Ground, address: str) -> AsyncIterator[Parts]:
     environment = {"SOFTHSM2_CONF": str(await asyncio.to_thread(write_softhsm_config, settings.state))}
     hosts = settings.tokens.processes or min(os.cpu_count() or 1, _MOST_HOSTS_BY_DEFAULT)
     pool, linter = TokenHostPool(profile, hosts, environment), Linter()
+    parts = _connected(ground, pool, linter, pki_policy(settings, address))
     try:
-        yield _connected(ground, pool, linter, pki_policy(settings, address))
+        yield parts
     finally:
+        await parts.revocation.close()
         await linter.close()
         await pool.close()
 
@@ -139,6 +152,10 @@ def _connected(ground: Ground, pool: TokenHostPool, linter: Linter, policy: PkiP
         intents=intents,
         vault=vault,
     )
+    revocation = revocation_cache(ground, pki)
+    trust = TrustStore(
+        lambda: [each.certificate for each in pki.authorities.values()], settings.state / "trust"
+    )
     return Parts(
         settings=settings,
         clock=clock,
@@ -156,6 +173,57 @@ def _connected(ground: Ground, pool: TokenHostPool, linter: Linter, policy: PkiP
         orders=Orders(order_parts),
         certificates=Certificates(order_parts),
         notices=Notices(store, clock, settings),
+        revocation=revocation,
+        trust=trust,
+        validation=Validation(trust, revocation, clock, freshness_policies(settings)),
+    )
+
+
+@dataclass(frozen=True)
+class OwnLists:
+    """The test PKI's complete lists, for the revocation cache."""
+
+    pki: Pki
+
+    def current(self) -> list[LocalList]:
+        """Return the lists as published last."""
+        return [
+            LocalList(CrlId(found.issuer.value), self.pki.authorities[found.issuer].certificate, found.der)
+            for found in self.pki.lists.all()
+            if found.kind is ListKind.FULL
+        ]
+
+
+def freshness_policies(settings: Settings) -> dict[str, FreshnessPolicy]:
+    """Return the freshness policies by name, as the settings complete them."""
+    grace = timedelta(hours=settings.revocation.grace_hours)
+    return {name: freshness_policy(name, grace) for name in FRESHNESS_POLICIES}
+
+
+def revocation_cache(ground: Ground, pki: Pki) -> RevocationCache:
+    """Make the cache of revocation lists as the settings want it."""
+    settings = ground.settings.revocation
+    directory = ground.settings.state / "revocation"
+    fetching = FetchPolicy(
+        connect_seconds=settings.connect_seconds,
+        total_seconds=settings.total_seconds,
+        size_limit=settings.size_limit_mib * 1024 * 1024,
+        proxy=settings.proxy or None,
+        private_redirects=settings.private_redirects,
+    )
+    return RevocationCache(
+        CacheParts(
+            store=ground.store,
+            clock=ground.clock,
+            bus=ground.bus,
+            directory=directory,
+            fetcher=Fetcher(fetching, directory / "incoming"),
+            policy=freshness_policy(settings.policy, timedelta(hours=settings.grace_hours)),
+            local=OwnLists(pki),
+            fixed=configured_sources(settings),
+            renewal=RenewalPolicy(longest=timedelta(hours=settings.refresh_hours)),
+            archive_for=timedelta(days=settings.archive_days),
+        )
     )
 
 
@@ -179,6 +247,7 @@ async def start(parts: Parts, progress: Progress) -> None:
     await parts.cards.recover()
     await parts.orders.recover()
     await parts.certificates.finish_token_writes()
+    await parts.revocation.start()
     await ensure_demonstration(parts.store, parts.habilitations, parts.cards)
     progress(ProgressStep(total, total, Text("Ready", "Prêt")))
 
@@ -188,6 +257,10 @@ def duties(parts: Parts) -> tuple[Duty, ...]:
     minute, hour = timedelta(minutes=1), timedelta(hours=1)
     return (
         Duty("revocation lists", minute, parts.pki.lists.refresh),
+        Duty("revocation lists of others", timedelta(seconds=15), parts.revocation.renew_due),
+        Duty("ages of revocation lists", timedelta(seconds=15), parts.revocation.tell_ages),
+        Duty("own revocation lists in the cache", timedelta(seconds=1), parts.revocation.follow_local),
+        Duty("archive of revocation lists", 24 * hour, parts.revocation.tidy),
         Duty("OCSP responders", hour, parts.pki.renew_responders),
         Duty("terms of cards", minute, parts.cards.oppose_due),
         Duty("card sessions", minute, parts.sessions.expire_due),

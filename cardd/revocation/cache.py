@@ -143,6 +143,11 @@ class RevocationCache:
             self._reader.close()
             self._reader = None
 
+    @property
+    def indexer_pid(self) -> int | None:
+        """The process that indexes, while there is one."""
+        return self._indexer.pid
+
     # Answers
 
     async def status(

@@ -120,6 +120,8 @@ class Fetcher:
         try:
             async with asyncio.timeout(self._policy.total_seconds):
                 return await self._follow(url, validators, progress, may_be_private=may_be_private)
+        except aiohttp.ServerTimeoutError:
+            raise _unreachable(url, "timeout", "it does not answer in time") from None
         except TimeoutError:
             raise _timeout(self._policy.total_seconds) from None
         except aiohttp.ClientConnectorCertificateError as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,11 +26,14 @@ from cardd.revocation.lists import spki_sha256
 from cardd.revocation.policies import FRESHNESS_POLICIES
 from cardd.revocation.types import CrlRequest, CrlView, RevocationAnswer
 from cardd.store import Store
+from tests.support.webservice import empty_database
 
 START = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 WEEK = timedelta(days=7)
 
-SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
+SigningKey = (
+    rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
+)
 
 
 @functools.cache
@@ -235,6 +239,8 @@ async def bench(directory: Path, **changes: Any) -> AsyncIterator[Bench]:
     bus, local = EventBus(), OwnLists()
     fetching = changes.pop("fetching", FetchPolicy())
     private = changes.pop("private", None)
+    if not (directory / "cardd.sqlite3").exists():
+        shutil.copy(empty_database(), directory / "cardd.sqlite3")
     store = await Store.open(directory, clock, bus)
     revocation = directory / "revocation"
     options = {} if private is None else {"private": private}

@@ -6,6 +6,7 @@ from cardd_webservice.api import (
     audit,
     cards,
     certificates,
+    crls,
     events,
     habilitations,
     health,
@@ -13,7 +14,9 @@ from cardd_webservice.api import (
     orders,
     pki,
     readers,
+    status,
     tokens,
+    validation,
 )
 from cardd_webservice.operations import Operation
 
@@ -25,6 +28,9 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     *orders.OPERATIONS,
     *certificates.OPERATIONS,
     *pki.OPERATIONS,
+    *crls.OPERATIONS,
+    *status.OPERATIONS,
+    *validation.OPERATIONS,
     *tokens.OPERATIONS,
     *events.OPERATIONS,
     *audit.OPERATIONS,
