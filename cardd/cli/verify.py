@@ -8,8 +8,9 @@ import click
 from cardd.cli.exits import ExitCode
 from cardd.cli.language import say
 from cardd.cli.options import Command, Options, pass_options
-from cardd.cli.output import print_answer, print_facts, print_table
+from cardd.cli.output import print_answer, print_facts, print_table, printable
 from cardd.client.revocation import ValidationQuestion, validation_request
+from cardd.revocation.findings import Severity
 from cardd.revocation.verdicts import CertificateUse, Result, RevocationMode, ValidationPolicy, ValidationView
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -91,7 +92,13 @@ def _print(view: ValidationView) -> None:
             for each in view.path
         ),
     )
+    severities = {
+        Severity.ERROR: say("error", "erreur"),
+        Severity.GAP: say("missing", "manque"),
+        Severity.WARNING: say("warning", "avertissement"),
+        Severity.INFO: say("note", "note"),
+    }
     for finding in view.findings:
-        click.echo(f"\n{finding.severity}: {finding.detail}")
+        click.echo(f"\n{severities[finding.severity]}: {printable(finding.detail)}")
         if finding.advice:
-            click.echo(f"  {finding.advice}")
+            click.echo(f"  {printable(finding.advice)}")

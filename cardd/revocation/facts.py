@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from asn1crypto import x509 as asn1
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from cardd.revocation.domains import Domain
 from cardd.revocation.recognition import domain_of_name
@@ -43,8 +44,8 @@ def facts_of(der: bytes) -> CertificateFacts:
     loaded = loaded_certificate(der)
     usage, extended = parsed.key_usage_value, parsed.extended_key_usage_value
     return CertificateFacts(
-        subject=loaded.subject.rfc4514_string() if loaded else parsed.subject.human_friendly,
-        issuer=loaded.issuer.rfc4514_string() if loaded else parsed.issuer.human_friendly,
+        subject=readable_name(loaded.subject) if loaded else parsed.subject.human_friendly,
+        issuer=readable_name(loaded.issuer) if loaded else parsed.issuer.human_friendly,
         serial=parsed.serial_number,
         not_before=parsed.not_valid_before,
         not_after=parsed.not_valid_after,
@@ -56,6 +57,14 @@ def facts_of(der: bytes) -> CertificateFacts:
         issuer_key=parsed.authority_key_identifier,
         issuer_domain=domain_of_name(loaded.issuer) if loaded else None,
     )
+
+
+def readable_name(name: x509.Name) -> str:
+    """Return a DN as RFC 4514 writes it, with the short names of the person attributes (RFC 4519 §2)."""
+    return name.rfc4514_string(_SHORT_NAMES)
+
+
+_SHORT_NAMES = {NameOID.SURNAME: "SN", NameOID.GIVEN_NAME: "GN", NameOID.TITLE: "title"}
 
 
 def parsed_certificate(der: bytes) -> asn1.Certificate:
