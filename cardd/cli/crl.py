@@ -7,8 +7,6 @@ from pathlib import Path
 
 import click
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from cardd.cli.crlfiles import export_all
 from cardd.cli.exits import ExitCode
@@ -90,7 +88,7 @@ def add(
     options: Options, *, url: tuple[str, ...], issuer_file: str, delta_urls: tuple[str, ...], wait: bool
 ) -> None:
     """Keep the list published at URL, and at further ones where the first fails."""
-    issuer = _certificate(issuer_file).public_bytes(Encoding.PEM).decode()
+    issuer = _pem(issuer_file)
     body = {"issuer_certificate": issuer, "urls": url, "delta_urls": delta_urls}
     client = options.client()
     answer = client.post("/crls", body)
@@ -142,14 +140,12 @@ def check(
     """Say whether a CERTIFICATE, or a serial of an issuer, is revoked; exit code 0 only if it may be accepted."""
     client = options.client()
     if certificate is not None and issuer_file is None and serial is None:
-        pem = _certificate(certificate).public_bytes(Encoding.PEM).decode()
-        answer = client.post("/status", {"items": [{"certificate": pem}], "policy": policy})
+        body = {"items": [{"certificate": _pem(certificate)}], "policy": policy}
+        answer = client.post("/status", body)
         shown = answer.json()["items"][0]
         found = answer.decode(_Answers).items[0]
     elif certificate is None and issuer_file is not None and serial is not None:
-        key = _certificate(issuer_file).public_key()
-        spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        query = {"issuer": hashlib.sha256(spki).hexdigest(), "serial": serial, "policy": policy}
+        query = {"issuer": _spki_sha256(_pem(issuer_file)), "serial": serial, "policy": policy}
         answer = client.get("/status", query)
         shown, found = answer.json(), answer.decode(RevocationAnswer)
     else:
@@ -192,16 +188,28 @@ def export(options: Options, *, directory: str, watch: bool, every: int) -> None
         time.sleep(every)
 
 
-def _certificate(path: str) -> x509.Certificate:
+def _pem(path: str) -> str:
+    """Return a certificate's file, PEM or DER, as PEM."""
+    from cryptography import x509  # noqa: PLC0415  slow to import, and not needed by most commands
+    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
+
     content = Path(path).read_bytes()
     try:
-        if b"-----BEGIN" in content:
-            return x509.load_pem_x509_certificate(content)
-        return x509.load_der_x509_certificate(content)
+        is_pem = b"-----BEGIN" in content
+        load = x509.load_pem_x509_certificate if is_pem else x509.load_der_x509_certificate
+        return load(content).public_bytes(Encoding.PEM).decode()
     except ValueError:
         raise click.UsageError(
             say(f"{path} is no certificate.", f"{path} n’est pas un certificat.")
         ) from None
+
+
+def _spki_sha256(pem: str) -> str:
+    from cryptography import x509  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415
+
+    key = x509.load_pem_x509_certificate(pem.encode()).public_key()
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def _print_list(options: Options, answer: Answer) -> None:

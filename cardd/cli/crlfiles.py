@@ -1,12 +1,11 @@
 """A directory of revocation lists for programs that read files: hashed names, replaced one by one, never half."""
 
+import base64
 import contextlib
 import os
 import subprocess
+import textwrap
 from pathlib import Path
-
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from cardd.client import Client, segment
 from cardd.errors import CarddError
@@ -29,11 +28,17 @@ def export_all(client: Client, directory: Path) -> list[str]:
             der = client.get(f"/crls/{segment(view.id)}.crl", accept="application/pkix-crl").body
         except CarddError:
             continue
-        pem = x509.load_der_x509_crl(der).public_bytes(Encoding.PEM)
+        pem = _pem(der)
         for name, content in ((f"{view.id}.crl", der), (_hashed_name(der, counts), pem)):
             if _replace(directory / name, content):
                 written.append(name)
     return written
+
+
+def _pem(der: bytes) -> bytes:
+    """Return a list as PEM (RFC 7468 §6)."""
+    lines = textwrap.wrap(base64.b64encode(der).decode(), 64)
+    return "\n".join(["-----BEGIN X509 CRL-----", *lines, "-----END X509 CRL-----", ""]).encode()
 
 
 def _all_lists(client: Client) -> list[CrlView]:
