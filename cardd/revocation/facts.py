@@ -88,6 +88,6 @@ def loaded_certificate(der: bytes) -> x509.Certificate | None:
     try:
         certificate = x509.load_der_x509_certificate(der)
         certificate.extensions  # noqa: B018
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         return None
     return certificate

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from asn1crypto import algos, keys
+from cryptography.exceptions import UnsupportedAlgorithm
 from pyhanko_certvalidator.errors import (
     CRLNoMatchesError,
     CRLValidationError,
@@ -48,6 +49,10 @@ def answers(
     Raises `ValueError` for a list that cannot be read.
     """
     return asyncio.run(_answers(path, material, rules, moment, crls))
+
+
+#: What the library raises where a list is malformed, or where an entry has a critical extension unknown to it.
+_UNREADABLE = (ValueError, TypeError, KeyError, AssertionError, NotImplementedError, UnsupportedAlgorithm)
 
 
 class _InheritedParameters(DefaultSignatureValidator):
@@ -92,7 +97,7 @@ async def _answers(
             found.append(_revoked(error))
         except CRLValidationIndeterminateError as error:
             found.append(_undecided(Freshness.EXPIRED if error.suspect_stale else Freshness.UNAVAILABLE))
-        except (CRLNoMatchesError, CRLValidationError):
+        except (CRLNoMatchesError, CRLValidationError, *_UNREADABLE):
             found.append(_undecided(Freshness.UNAVAILABLE))
         else:
             context.record_validation(certificate, upwards)  # type: ignore[no-untyped-call]

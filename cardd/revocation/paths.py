@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from asn1crypto import x509 as asn1
+from cryptography.exceptions import UnsupportedAlgorithm
 from pyhanko_certvalidator.context import ValidationContext
 from pyhanko_certvalidator.errors import (
     DisallowedAlgorithmError,
@@ -127,7 +128,7 @@ def candidates(material: Material, rules: PathRules, moment: datetime) -> list[C
     """
     try:
         return asyncio.run(_candidates(material, rules, moment))
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, AttributeError, AssertionError, UnsupportedAlgorithm) as error:
         raise ValueError(str(error)) from None
 
 

@@ -5,6 +5,7 @@ import binascii
 import re
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from cardd.revocation.facts import parsed_certificate
@@ -35,7 +36,10 @@ def list_in(content: bytes) -> bytes:
     plain = _unwrapped(content)
     blocks = [der for label, der in _blocks(plain) if label in _LIST_LABELS]
     der = blocks[0] if blocks else plain
-    x509.load_der_x509_crl(der)
+    try:
+        x509.load_der_x509_crl(der)
+    except x509.InvalidVersion as error:
+        raise ValueError(str(error)) from None
     return der
 
 
@@ -56,8 +60,15 @@ def _certificates_of_der(der: bytes) -> list[bytes]:
     try:
         parsed_certificate(der)
     except ValueError:
-        return [each.public_bytes(Encoding.DER) for each in pkcs7.load_der_pkcs7_certificates(der)]
+        return _certificates_of_pkcs7(der)
     return [der]
+
+
+def _certificates_of_pkcs7(der: bytes) -> list[bytes]:
+    try:
+        return [each.public_bytes(Encoding.DER) for each in pkcs7.load_der_pkcs7_certificates(der)]
+    except (UnsupportedAlgorithm, x509.InvalidVersion) as error:
+        raise ValueError(str(error)) from None
 
 
 def _blocks(content: bytes) -> list[tuple[bytes, bytes]]:

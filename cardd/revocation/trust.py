@@ -29,6 +29,7 @@ from cardd.revocation.domains import (
     TrustScope,
     TrustState,
 )
+from cardd.revocation.facts import loaded_certificate
 from cardd.revocation.reading import certificates_in
 from cardd.revocation.recognition import domain_of_name, known_authorities
 from cardd.text import Text
@@ -170,7 +171,7 @@ def _readable(content: bytes) -> list[bytes]:
 
 
 def _of_domain(domain: Domain, certificates: Iterable[bytes]) -> list[HeldAuthority]:
-    parsed = map(x509.load_der_x509_certificate, certificates)
+    parsed = [each for each in map(loaded_certificate, certificates) if each is not None]
     return [
         HeldAuthority(domain, each)
         for each in parsed
