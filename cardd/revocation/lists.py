@@ -189,13 +189,18 @@ def issuer_prefix(name: x509.Name) -> bytes:
 
 
 def decode_value(value: bytes) -> tuple[int, datetime]:
-    """Return reason and time of an entry as kept."""
-    text = value[1:].decode("ascii")
-    if len(text) == 13:
-        century = "20" if text[0] < "5" else "19"
-        text = century + text
-    moment = datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
-    return value[0], moment
+    """Return reason and time of an entry as kept; raises `ValueError` for a time that is none."""
+    text = value[1:]
+    if len(text) == _UTC_TIME_DIGITS:
+        text = (b"20" if text[0] < _FIRST_OF_1950 else b"19") + text
+    year, month, day = int(text[:4]), int(text[4:6]), int(text[6:8])
+    return value[0], datetime(
+        year, month, day, int(text[8:10]), int(text[10:12]), int(text[12:14]), tzinfo=UTC
+    )
+
+
+_UTC_TIME_DIGITS = 13
+_FIRST_OF_1950 = ord("5")
 
 
 def comparable(name: x509.Name) -> tuple[frozenset[tuple[str, str]], ...]:

@@ -238,6 +238,8 @@ def _revoked(source: CrlId, lists: HeldFacts, value: bytes, freshness: Freshness
 
 def _applies(scope: Scope, cover: Cover, target: Target | None) -> frozenset[str] | None:
     """Return the reasons for which a list speaks of the certificate; None when it does not."""
+    if target is None and cover.direct and not scope.attributes_only:
+        return scope.reasons
     if scope.attributes_only or not (cover.direct or scope.indirect):
         return None
     if target is None:
