@@ -45,7 +45,7 @@ async def past_answer(
         hashes = tuple(facts.sha256 for facts in (held.full, held.delta) if facts is not None)
         job = LookUpJob(
             sha256=hashes,
-            serial=certificate.serial_number,
+            serial=f"{certificate.serial_number:x}",
             certificate_issuer=issuer_prefix(certificate.issuer),
         )
         values = (await indexer.perform(job)).values

@@ -48,7 +48,8 @@ class LookUpJob(msgspec.Struct, frozen=True, kw_only=True, tag="look_up"):
     """Look for a serial in archived lists, which have no index."""
 
     sha256: tuple[str, ...]
-    serial: int
+    serial: str
+    """Hexadecimal: a serial has up to 20 bytes, an integer of msgpack 8."""
     certificate_issuer: bytes
     """DER of the name that the certificate's issuer has, for indirect lists."""
 
@@ -154,7 +155,7 @@ def _find(directory: Path, sha256: str, job: LookUpJob) -> bytes | None:
     parsed = parse(list_path(directory, sha256).read_bytes())
     indirect = facts_of(parsed, 0).scope.indirect
     entries: Entries = scan(parsed, indirect=indirect, default_issuer=issuer_prefix(parsed.head.issuer))
-    key = entry_key(job.serial)
+    key = entry_key(int(job.serial, 16))
     if indirect:
         key = job.certificate_issuer + key
     found = dict(zip(entries.keys, entries.values, strict=True))

@@ -190,16 +190,19 @@ async def test_a_batch_is_answered_in_its_order(empty: Bench) -> None:
     assert [each.status for each in answers] == ["revoked", "good"] * 499 + ["revoked"]
 
 
-async def test_a_past_moment_is_answered_from_the_list_of_then(empty: Bench) -> None:
+@pytest.mark.parametrize("serial", [5, 2**159 - 1])
+async def test_a_past_moment_is_answered_from_the_list_of_then(empty: Bench, serial: int) -> None:
     source = await _hold(empty, empty.ca.crl(number=1))
     for week in (1, 2, 3):
         empty.clock.advance(WEEK - HOUR)
         moment = empty.clock.now()
-        empty.server.on("/list.crl", empty.ca.crl(number=1 + week, at=moment, entries=[entry(5, at=moment)]))
+        empty.server.on(
+            "/list.crl", empty.ca.crl(number=1 + week, at=moment, entries=[entry(serial, at=moment)])
+        )
         await empty.cache.refresh(source)
-    revoked_at = empty.ask(5).revoked_at
+    revoked_at = empty.ask(serial).revoked_at
     assert revoked_at is not None
-    leaf = empty.ca.issue(5)
+    leaf = empty.ca.issue(serial)
     then = await empty.cache.status_of(leaf, at=START + HOUR)
     assert (then.status, then.freshness) == (Status.GOOD, Freshness.FRESH)
     assert (await empty.cache.status_of(leaf, at=revoked_at)).status is Status.REVOKED
