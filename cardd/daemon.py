@@ -211,6 +211,9 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
         certificates=parts.certificates,
         keys=parts.keys,
         pki=parts.pki,
+        revocation=parts.revocation,
+        trust=parts.trust,
+        validation=parts.validation,
         tokens=tokens,
         health=health,
     )

@@ -31,6 +31,7 @@ from cardd.igc.lint import Linter
 from cardd.igc.names import CaName
 from cardd.igc.pki import Pki, PkiParts
 from cardd.igc.policy import CaKeyAlgorithm, PkiPolicy
+from cardd.igc.publishing import ListKind
 from cardd.orders.certificates import Certificates
 from cardd.orders.habilitations import Habilitations
 from cardd.orders.keycustody import CustodyParts, KeyCustody
@@ -38,6 +39,13 @@ from cardd.orders.notices import Notices
 from cardd.orders.orders import Orders
 from cardd.orders.parts import OrderParts
 from cardd.progress import Progress, ProgressStep
+from cardd.revocation.cache import CacheParts, LocalList, RevocationCache
+from cardd.revocation.fetching import Fetcher, FetchPolicy
+from cardd.revocation.policies import FRESHNESS_POLICIES, RenewalPolicy, freshness_policy
+from cardd.revocation.sources import configured_sources
+from cardd.revocation.trust import TrustStore
+from cardd.revocation.types import CrlId, FreshnessPolicy
+from cardd.revocation.validation import Validation
 from cardd.settings import PublicationSettings, Settings
 from cardd.store import Store
 from cardd.text import Text
@@ -75,6 +83,9 @@ class Parts:
     chains: TokenChains
     sweep: Sweep
     keys: KeyCustody
+    revocation: RevocationCache
+    trust: TrustStore
+    validation: Validation
 
 
 @dataclass(frozen=True)
@@ -102,9 +113,11 @@ async def assembled(ground: Ground, address: str) -> AsyncIterator[Parts]:
     tools = _Tools(pool, linter, sealer, evidence, pki_policy(settings, address))
     modules = await asyncio.to_thread(_card_modules, ground)
     inserted = InsertedCards(ground.store, modules)
+    parts = _connected(ground, tools, inserted)
     try:
-        yield _connected(ground, tools, inserted)
+        yield parts
     finally:
+        await parts.revocation.close()
         await inserted.close()
         await modules.close()
         await linter.close()
@@ -214,6 +227,10 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
             certificates=certificates,
         )
     )
+    revocation = revocation_cache(ground, pki)
+    trust = TrustStore(
+        lambda: [each.certificate for each in pki.authorities.values()], settings.state / "trust"
+    )
     return Parts(
         settings=settings,
         clock=clock,
@@ -237,6 +254,57 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         chains=chains,
         sweep=sweep,
         keys=keys,
+        revocation=revocation,
+        trust=trust,
+        validation=Validation(trust, revocation, clock, freshness_policies(settings)),
+    )
+
+
+@dataclass(frozen=True)
+class OwnLists:
+    """The test PKI's complete lists, for the revocation cache."""
+
+    pki: Pki
+
+    def current(self) -> list[LocalList]:
+        """Return the lists as published last."""
+        return [
+            LocalList(CrlId(found.issuer.value), self.pki.authorities[found.issuer].certificate, found.der)
+            for found in self.pki.lists.all()
+            if found.kind is ListKind.FULL
+        ]
+
+
+def freshness_policies(settings: Settings) -> dict[str, FreshnessPolicy]:
+    """Return the freshness policies by name, as the settings complete them."""
+    grace = timedelta(hours=settings.revocation.grace_hours)
+    return {name: freshness_policy(name, grace) for name in FRESHNESS_POLICIES}
+
+
+def revocation_cache(ground: Ground, pki: Pki) -> RevocationCache:
+    """Make the cache of revocation lists as the settings want it."""
+    settings = ground.settings.revocation
+    directory = ground.settings.state / "revocation"
+    fetching = FetchPolicy(
+        connect_seconds=settings.connect_seconds,
+        total_seconds=settings.total_seconds,
+        size_limit=settings.size_limit_mib * 1024 * 1024,
+        proxy=settings.proxy or None,
+        private_redirects=settings.private_redirects,
+    )
+    return RevocationCache(
+        CacheParts(
+            store=ground.store,
+            clock=ground.clock,
+            bus=ground.bus,
+            directory=directory,
+            fetcher=Fetcher(fetching, directory / "incoming"),
+            policy=freshness_policy(settings.policy, timedelta(hours=settings.grace_hours)),
+            local=OwnLists(pki),
+            fixed=configured_sources(settings),
+            renewal=RenewalPolicy(longest=timedelta(hours=settings.refresh_hours)),
+            archive_for=timedelta(days=settings.archive_days),
+        )
     )
 
 
@@ -261,6 +329,7 @@ async def start(parts: Parts, progress: Progress) -> None:
     await parts.cards.recover()
     await parts.orders.recover()
     await parts.certificates.finish_token_writes()
+    await parts.revocation.start()
     await ensure_demonstration(parts.store, parts.habilitations, parts.cards)
     progress(ProgressStep(total, total, Text("Ready", "Prêt")))
 
@@ -279,6 +348,10 @@ def duties(parts: Parts) -> tuple[Duty, ...]:
     minute, hour = timedelta(minutes=1), timedelta(hours=1)
     return (
         Duty("revocation lists", minute, parts.pki.lists.refresh),
+        Duty("revocation lists of others", timedelta(seconds=15), parts.revocation.renew_due),
+        Duty("ages of revocation lists", timedelta(seconds=15), parts.revocation.tell_ages),
+        Duty("own revocation lists in the cache", timedelta(seconds=1), parts.revocation.follow_local),
+        Duty("archive of revocation lists", 24 * hour, parts.revocation.tidy),
         Duty("OCSP responders", hour, parts.pki.renew_responders),
         Duty("terms of cards", minute, parts.cards.oppose_due),
         Duty("card sessions", minute, parts.sessions.expire_due),

@@ -173,6 +173,59 @@ class OrderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ] = 15
 
 
+class CrlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A revocation list to keep."""
+
+    url: Annotated[str, Meta(min_length=1, max_length=2048, description="Where the list is published.")]
+    issuer_certificate: Annotated[
+        str, Meta(min_length=1, description="File with the certificate whose key signs it, PEM or DER.")
+    ]
+
+
+class RevocationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The cache of revocation lists that applications ask."""
+
+    lists: Annotated[
+        tuple[CrlSettings, ...],
+        Meta(description="Lists to keep, each a table `[[revocation.lists]]` of url and issuer_certificate."),
+    ] = ()
+    igc_sante: Annotated[
+        str,
+        Meta(
+            description="Directory with ANS's CA certificates of IGC-Santé TEST: their published lists are then kept. "
+            "Empty: off."
+        ),
+    ] = ""
+    policy: Annotated[
+        Literal["standard", "strict", "warn", "grace"],
+        Meta(description="What answers do with ageing lists where the caller names no policy."),
+    ] = "standard"
+    grace_hours: Annotated[
+        int, Meta(ge=1, le=24 * 30, description="How long policy `grace` accepts an expired list, in hours.")
+    ] = 24
+    refresh_hours: Annotated[
+        int, Meta(ge=1, le=24 * 30, description="A list is fetched anew at least this often, in hours.")
+    ] = 12
+    size_limit_mib: Annotated[int, Meta(ge=1, le=4096, description="Largest list accepted, in MiB.")] = 256
+    connect_seconds: Annotated[
+        int, Meta(ge=1, le=600, description="Time to connect to a server, in seconds.")
+    ] = 10
+    total_seconds: Annotated[
+        int, Meta(ge=1, le=24 * 3600, description="Time for a whole list to arrive, in seconds.")
+    ] = 600
+    archive_days: Annotated[
+        int,
+        Meta(ge=0, le=3660, description="Lists stay in the archive this long after their end, in days."),
+    ] = 90
+    proxy: Annotated[
+        str,
+        Meta(pattern=r"^(https?://[^\s]+)?$", description="HTTP proxy for fetching lists. Empty: none."),
+    ] = ""
+    private_redirects: Annotated[
+        bool, Meta(description="Whether a public address may redirect to a private one.")
+    ] = False
+
+
 class SmtpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The mail server for notices. Empty host: notices are events only."""
 
@@ -226,6 +279,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     cards: CardSettings = CardSettings()
     readers: ReaderSettings = ReaderSettings()
     orders: OrderSettings = OrderSettings()
+    revocation: RevocationSettings = RevocationSettings()
     smtp: SmtpSettings = SmtpSettings()
     log: LogSettings = LogSettings()
 

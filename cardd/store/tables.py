@@ -358,3 +358,25 @@ notices = sa.Table(
     sa.UniqueConstraint("certificate_serial", "kind", "recipient"),
     sa.Index("ix_notices_sent_at_due_at", "sent_at", "due_at"),
 )
+
+#: Lists of the revocation cache: where each comes from, and how its last fetch went. Entries are in the index.
+crl_sources = sa.Table(
+    "crl_sources",
+    metadata,
+    _text("id", primary_key=True),
+    _text("origin", comment="local, added, settings, certificate or igc-sante"),
+    sa.Column("certificate", sa.LargeBinary, nullable=False, comment="DER; its key signs the list"),
+    sa.Column(
+        "certificate_issuers", sa.JSON, nullable=False, comment="further CAs it speaks of, DER in base64"
+    ),
+    sa.Column("urls", sa.JSON, nullable=False),
+    sa.Column("delta_urls", sa.JSON, nullable=False),
+    sa.Column("validators", sa.JSON, nullable=False, comment="by address: etag, last_modified, sha256"),
+    _time("added_at", nullable=False),
+    _time("confirmed_at"),
+    _time("next_fetch_at"),
+    _time("stale_at"),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("last_error", sa.JSON, comment="code, en and fr of the last failure since the last success"),
+    _text("told_state", comment="the freshness that events have told last"),
+)

@@ -87,6 +87,7 @@ from cardd.vocabulary import Usage
 from cardd_webservice import Services, create_application, ensure_owner_token, reserve_port, serving
 from cardd_webservice.streams import StreamPolicy
 from tests.support.igc import ec_signer
+from tests.support.validation import validation
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 CARD = CardSerial("00000017")
@@ -402,9 +403,10 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
     """Return the fakes with a real store in `directory`."""
     settings = settings_for(directory)
     if not (directory / _DATABASE).exists():
-        shutil.copy(_empty_database(), directory / _DATABASE)
+        shutil.copy(empty_database(), directory / _DATABASE)
     clock, bus = ManualClock(START), EventBus()
     store = await Store.open(directory, clock, bus)
+    validating = validation(directory, now=clock.now())
     values: dict[str, Any] = {
         "settings": settings,
         "clock": clock,
@@ -419,12 +421,15 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
         "certificates": Certificates(),
         "pki": Pki(),
         "keys": Keys(),
+        "revocation": validating.revocation,
+        "trust": validating.trust,
+        "validation": validating,
     }
     return Services(**(values | replaced))
 
 
 @functools.cache
-def _empty_database() -> Path:
+def empty_database() -> Path:
     """Return a database with its tables, made once a test run."""
     path = Path(tempfile.mkdtemp(prefix="cardd-tests-")) / _DATABASE
     upgrade(f"sqlite:///{path}")

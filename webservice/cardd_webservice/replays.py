@@ -6,11 +6,17 @@ import msgspec
 
 from cardd_webservice.services import Services
 
+
+async def _crl(services: Services, subject: str) -> msgspec.Struct:
+    return services.revocation.get(subject)
+
+
 _VIEWS: Mapping[str, Callable[[Services, str], Awaitable[msgspec.Struct]]] = {
     "order": lambda services, subject: services.orders.get(subject, None),
     "certificate": lambda services, subject: services.certificates.get(subject, None),
     "habilitation": lambda services, subject: services.habilitations.get(subject),
     "card": lambda services, subject: services.cards.get(subject),
+    "crl": _crl,
 }
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 import msgspec
+from cryptography import x509
 from prometheus_client import CollectorRegistry
 
 from cardd.cards.sessions import CardSession
@@ -50,9 +51,20 @@ from cardd.orders.types import (
     RevocationRequest,
     StructureView,
 )
+from cardd.revocation.cache import RawList
+from cardd.revocation.domains import TrustedAuthority, TrustScope
+from cardd.revocation.types import (
+    CrlRequest,
+    CrlView,
+    FreshnessPolicy,
+    Question,
+    RevocationAnswer,
+    SpkiHash,
+)
+from cardd.revocation.verdicts import ValidationRequest, ValidationView
 from cardd.settings import Settings
 from cardd.store import Store
-from cardd.text import Text
+from cardd.text import Language, Text
 from cardd_webservice.guard.tokens import OwnerToken
 
 T = TypeVar("T")
@@ -311,6 +323,75 @@ class Keys(Protocol):
         ...
 
 
+class Trust(Protocol):
+    """Who is trusted for what."""
+
+    def authorities(self, moment: datetime) -> Sequence[TrustedAuthority]:
+        """Return every authority known, accepted or not; blocking."""
+        ...
+
+    def bundle(self, scope: TrustScope, moment: datetime) -> Sequence[x509.Certificate]:
+        """Return the certificates accepted in a scope; blocking."""
+        ...
+
+
+class Validation(Protocol):
+    """Validation of certificates for applications."""
+
+    async def validate(self, request: ValidationRequest, language: Language) -> ValidationView:
+        """Validate a certificate; the findings are told in `language`."""
+        ...
+
+
+class Revocation(Protocol):
+    """The lists kept, and answers from them."""
+
+    def lists(self, language: Language = "en") -> Sequence[CrlView]:
+        """Return every list kept."""
+        ...
+
+    def get(self, source: str, language: Language = "en") -> CrlView:
+        """Return one list."""
+        ...
+
+    def raw(self, source: str) -> RawList:
+        """Return the file of a list."""
+        ...
+
+    async def add(self, request: CrlRequest) -> CrlView:
+        """Keep a list from now on."""
+        ...
+
+    async def remove(self, source: str) -> None:
+        """Forget a list."""
+        ...
+
+    async def refresh(self, source: str) -> CrlView:
+        """Fetch a list now."""
+        ...
+
+    async def status(
+        self, issuer: SpkiHash, serial: int, policy: FreshnessPolicy | None = None
+    ) -> RevocationAnswer:
+        """Answer for a serial of the CA whose key has this hash."""
+        ...
+
+    async def batch(
+        self, questions: Sequence[Question], policy: FreshnessPolicy | None = None
+    ) -> Sequence[RevocationAnswer]:
+        """Answer many, in their order."""
+        ...
+
+    async def status_of(
+        self,
+        certificate: x509.Certificate,
+        at: datetime | None = None,
+        policy: FreshnessPolicy | None = None,
+    ) -> RevocationAnswer:
+        """Answer for a certificate."""
+        ...
+
+
 class HealthPart(msgspec.Struct, frozen=True, kw_only=True):
     """One part of the daemon and whether it answers."""
 
@@ -359,6 +440,9 @@ class Services:
     certificates: Certificates
     pki: Pki
     keys: Keys
+    revocation: Revocation
+    trust: Trust
+    validation: Validation
     tokens: Callable[[], Awaitable[Sequence[TokenView]]] = _no_tokens
     health: Callable[[], Awaitable[Sequence[HealthPart]]] = _no_parts
     """Parts beside the store, which the web service asks itself."""

@@ -6,6 +6,7 @@ from cardd_webservice.api import (
     audit,
     cards,
     certificates,
+    crls,
     events,
     habilitations,
     health,
@@ -15,7 +16,9 @@ from cardd_webservice.api import (
     orders,
     pki,
     readers,
+    status,
     tokens,
+    validation,
 )
 from cardd_webservice.operations import Operation
 
@@ -27,6 +30,9 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     *orders.OPERATIONS,
     *certificates.OPERATIONS,
     *pki.OPERATIONS,
+    *crls.OPERATIONS,
+    *status.OPERATIONS,
+    *validation.OPERATIONS,
     *tokens.OPERATIONS,
     *keys.OPERATIONS,
     *events.OPERATIONS,

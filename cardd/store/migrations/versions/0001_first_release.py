@@ -21,6 +21,38 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("spki_sha256", name=op.f("pk_blocked_keys")),
     )
     op.create_table(
+        "crl_sources",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column(
+            "origin", sa.Text(), nullable=False, comment="local, added, settings, certificate or igc-sante"
+        ),
+        sa.Column("certificate", sa.LargeBinary(), nullable=False, comment="DER; its key signs the list"),
+        sa.Column(
+            "certificate_issuers",
+            sa.JSON(),
+            nullable=False,
+            comment="further CAs it speaks of, DER in base64",
+        ),
+        sa.Column("urls", sa.JSON(), nullable=False),
+        sa.Column("delta_urls", sa.JSON(), nullable=False),
+        sa.Column("validators", sa.JSON(), nullable=False, comment="by address: etag, last_modified, sha256"),
+        sa.Column("added_at", UtcDateTime(), nullable=False),
+        sa.Column("confirmed_at", UtcDateTime(), nullable=True),
+        sa.Column("next_fetch_at", UtcDateTime(), nullable=True),
+        sa.Column("stale_at", UtcDateTime(), nullable=True),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column(
+            "last_error",
+            sa.JSON(),
+            nullable=True,
+            comment="code, en and fr of the last failure since the last success",
+        ),
+        sa.Column(
+            "told_state", sa.Text(), nullable=False, comment="the freshness that events have told last"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_crl_sources")),
+    )
+    op.create_table(
         "events",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("at", UtcDateTime(), nullable=False),
@@ -474,5 +506,6 @@ def downgrade() -> None:
     op.drop_table("instance")
     op.drop_table("idempotency")
     op.drop_table("events")
+    op.drop_table("crl_sources")
     op.drop_table("blocked_keys")
     # ### end Alembic commands ###
