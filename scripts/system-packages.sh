@@ -40,7 +40,10 @@ need libengine-pkcs11-openssl "the keys from OpenSSL" one_of /usr/lib/*/engines-
 need openssl "the examples and the tests" command -v openssl
 need curl "the examples" command -v curl
 need jq "the examples" command -v jq
-[ "${1:-}" != --with-tests ] || need chromium "the tests of the pages" command -v chromium
+if [ "${1:-}" = --with-tests ]; then
+    need chromium "the tests of the pages" command -v chromium
+    need default-jre-headless "the tests of the Java trust store" command -v keytool
+fi
 need ca-certificates "the installation of Python packages" test -e /etc/ssl/certs/ca-certificates.crt
 
 [ "${#missing[@]}" -gt 0 ] || exit 0
