@@ -143,7 +143,7 @@ def test_no_call_of_the_protocol_wraps_copies_imports_or_exports_a_private_key()
     assert {call.__name__ for call in get_args(protocol.AnyCall)} == {
         "Start", "Ping", "Refresh", "ListTokens", "InitToken", "InitPin", "Login", "Logout", "Forget", "ChangePin",
         "ListObjects", "GenerateKeyPair", "ReadKeyAttributes", "ReadPublicKey", "Sign", "Decrypt",
-        "StoreCertificate", "StoreData", "ReadData", "Destroy", "Capabilities",
+        "StoreCertificate", "StoreData", "ReadData", "Destroy", "Capabilities", "Unblock",
     }  # fmt: skip
     words = ("wrap", "copy", "import", "export", "derive", "create", "value")
     tags = {str(call.__struct_config__.tag) for call in get_args(protocol.AnyCall)}
