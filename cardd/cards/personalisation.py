@@ -22,9 +22,10 @@ from cardd.cards.identity import (
 )
 from cardd.cards.types import Capability, CardRole, CardSerial
 from cardd.custody.errors import token_errors_translated
-from cardd.custody.keys import KEY_ID_BYTES, KeyMaker, MadeKey
+from cardd.custody.keys import KeyMaker, MadeKey
 from cardd.custody.pins import PinVault, TokenPins
 from cardd.custody.policy import KeyUse
+from cardd.custody.registry import KEY_ID_BYTES
 from cardd.igc.issuing import IssuedCertificate, IssueRequest, new_serial
 from cardd.igc.pki import Pki
 from cardd.igc.profiles import KeyMedium

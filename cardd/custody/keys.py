@@ -9,6 +9,7 @@ import structlog
 from cardd.custody.errors import CustodyRefusedError, token_errors_translated
 from cardd.custody.keychecks import check_public_key
 from cardd.custody.policy import CustodyPolicy, KeyUse, Weakness, check_attributes, policy_for
+from cardd.custody.registry import KEY_ID_BYTES
 from cardd.text import Text
 from cardd_pkcs11.errors import DeadlineExceededError, HostLostError, TokenError
 from cardd_pkcs11.operations import TokenOperations
@@ -21,9 +22,6 @@ from cardd_pkcs11.types import (
     Spki,
     TokenSerial,
 )
-
-#: Length of the identifiers that callers give, in bytes.
-KEY_ID_BYTES = 16
 
 _log = structlog.get_logger(__name__)
 

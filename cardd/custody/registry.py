@@ -29,6 +29,7 @@ from cardd_pkcs11.types import KeyId, ObjectKind, TokenSerial
 #: SHA-256 of a DER SubjectPublicKeyInfo, lower-case hexadecimal.
 SpkiHash = NewType("SpkiHash", str)
 
+#: Length of a key's identifier (CKA_ID), in bytes.
 KEY_ID_BYTES: Final = 16
 
 _log = structlog.get_logger(__name__)

@@ -32,9 +32,9 @@ from cardd.igc.policy import PkiPolicy
 from cardd.igc.publishing import CrlPublisher, PublisherParts
 from cardd.igc.tokensigner import TokenSigner
 from cardd.store import Store, Transaction, tables
-from cardd.tasks import together
 from cardd.text import Text
 from cardd_pkcs11.operations import TokenOperations
+from cardd_pkcs11.tasks import together
 from cardd_pkcs11.types import KeyAlgorithm, KeyId, TokenSerial
 
 #: Called after each CA key that was made, with how many are there and how many there will be.

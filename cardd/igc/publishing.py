@@ -23,7 +23,7 @@ from cardd.igc.lint import Linter
 from cardd.igc.names import CaName
 from cardd.igc.policy import PkiPolicy
 from cardd.store import Store, Transaction, tables
-from cardd.tasks import together
+from cardd_pkcs11.tasks import together
 
 
 class ListKind(StrEnum):

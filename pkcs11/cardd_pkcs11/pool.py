@@ -14,9 +14,9 @@ writer, who knows them all.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import msgspec
 import structlog
@@ -35,6 +35,7 @@ from cardd_pkcs11.errors import (
 from cardd_pkcs11.operations import TokenOperations
 from cardd_pkcs11.policy import Deadlines
 from cardd_pkcs11.profiles import ModuleProfile
+from cardd_pkcs11.tasks import together
 from cardd_pkcs11.types import Secret, TokenInfo, TokenSerial
 
 T = TypeVar("T")
@@ -128,11 +129,11 @@ class TokenHostPool(TokenOperations):
         Raises:
             ModuleMissingError: the module is not there.
         """
-        await _together(host.start() for host in self._hosts)
+        await together(host.start() for host in self._hosts)
 
     async def close(self) -> None:
         """Let calls in progress end, then let every host leave."""
-        await _together(host.close() for host in self._hosts)
+        await together(host.close() for host in self._hosts)
 
     def keep_open(self, serial: TokenSerial, pin_source: PinSource) -> None:
         """Let every host log in on a token by itself; `pin_source` is asked for each login, in a thread.
@@ -157,7 +158,7 @@ class TokenHostPool(TokenOperations):
     async def let_go(self, serial: TokenSerial) -> None:
         """Stop keeping a token open, and log out on every host that runs."""
         self._pin_sources.pop(serial, None)
-        await _together(host.logout(serial) for host in self._hosts if host.running)
+        await together(host.logout(serial) for host in self._hosts if host.running)
 
     async def list_tokens(
         self, *, refresh: bool = False, deadline: float | None = None
@@ -169,8 +170,8 @@ class TokenHostPool(TokenOperations):
         """
         asked = [host for host in self._hosts if host.running] or [self._hosts[0]]
         if refresh:
-            await _together(self._refresh(host) for host in asked)
-        answers = await _together(host.call(protocol.ListTokens(), deadline=deadline) for host in asked)
+            await together(self._refresh(host) for host in asked)
+        answers = await together(host.call(protocol.ListTokens(), deadline=deadline) for host in asked)
         seen: dict[TokenSerial, TokenInfo] = {}
         for host, tokens in zip(asked, answers, strict=True):
             for token in tokens:
@@ -310,7 +311,7 @@ class TokenHostPool(TokenOperations):
 
     async def _everywhere(self, call: protocol.Logout | protocol.Forget, deadline: float | None) -> None:
         self._homes.pop(call.serial, None)
-        await _together(host.call(call, deadline=deadline) for host in self._hosts if host.running)
+        await together(host.call(call, deadline=deadline) for host in self._hosts if host.running)
 
     async def _refresh(self, host: TokenHost) -> bool:
         """Initialise a host's module anew unless it is the home of an interactive login; tell whether it was."""
@@ -329,13 +330,3 @@ class TokenHostPool(TokenOperations):
 
     def _by_load(self) -> list[TokenHost]:
         return sorted(self._hosts, key=lambda host: host.counters.busy)
-
-
-async def _together(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run calls at once and return their values; raise the first failure once all have ended."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(call) for call in calls]
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return [task.result() for task in tasks]
