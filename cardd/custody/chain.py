@@ -9,8 +9,10 @@ the token with the old value or the announced one, and both are right. A state t
 tokens and rows of one moment, which agree. A copy that never meets this registry is not noticed by it.
 """
 
+import asyncio
 import hashlib
 import secrets
+from collections import defaultdict
 from typing import Any
 
 import msgspec
@@ -80,6 +82,8 @@ class TokenChains:
         self._uses_before_advance = uses
         self._advanced_at: dict[TokenSerial, int] = {}
         self._closed_pki: set[TokenSerial] = set()
+        #: A token and its row are compared and advanced by one task at a time, or each would take the other for a copy.
+        self._turns: defaultdict[TokenSerial, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def start(self, records: tuple[TokenRecord, ...]) -> None:
         """At start: check every token's chain and advance it; what diverged, now or before, is closed off."""
@@ -99,6 +103,10 @@ class TokenChains:
         Raises:
             TokenFaultError: the token cannot be read or written.
         """
+        async with self._turns[record.serial]:
+            return await self._check(record, advance=advance)
+
+    async def _check(self, record: TokenRecord, *, advance: bool) -> Divergence | None:
         row = await self._row(record.serial)
         if row is not None and row.quarantined_at is not None:
             self._close_off(record)
@@ -127,6 +135,10 @@ class TokenChains:
             NotQuarantinedError: it is not in quarantine.
             TokenFaultError: the token cannot be read or written; it stays in quarantine.
         """
+        async with self._turns[record.serial]:
+            await self._release(record)
+
+    async def _release(self, record: TokenRecord) -> None:
         row = await self._quarantined(record.serial)
         self._pool.open_up(record.serial)
         try:
