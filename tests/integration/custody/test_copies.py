@@ -1,5 +1,6 @@
 """Copies of a token on a real SoftHSM: put back, forked, crashed into, and what their owner decides."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -148,6 +149,14 @@ async def test_starting_again_and_again_is_not_a_copy(prepared: Path) -> None:
         async with started(prepared) as instance:
             assert await instance.chains.quarantines() == ()
             assert "key.copy_noticed" not in await instance.events()
+
+
+async def test_checks_side_by_side_are_not_a_copy(prepared: Path) -> None:
+    async with started(prepared) as instance:
+        (record, *_) = await instance.keeper.list()
+        checks = (instance.chains.check(record, advance=number % 2 == 0) for number in range(12))
+        assert await asyncio.gather(*checks) == [None] * 12
+        assert await instance.chains.quarantines() == ()
 
 
 async def test_a_token_put_back_from_an_earlier_copy_is_noticed_and_closed_off(
