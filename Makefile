@@ -14,6 +14,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PIP_COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --build-deps-for editable \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+SIDE_BY_SIDE := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope
 export CARDD_STATE_DIR ?= $(CURDIR)/.state
 
 .PHONY: install run test test-slow test-all lint format bench docs lock clean system-packages test-packages dev
@@ -46,13 +47,13 @@ run: install
 	@exec $(BIN)/cardd run
 
 test: dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(SIDE_BY_SIDE) -m "not slow"
 
 test-slow: dev
-	$(BIN)/python -m pytest -m slow
+	$(SIDE_BY_SIDE) -m slow
 
 test-all: dev
-	$(BIN)/python -m pytest
+	$(SIDE_BY_SIDE)
 
 lint: dev
 	$(BIN)/ruff check .

@@ -12,6 +12,16 @@ settings.load_profile("shared-machine")
 _NOTHING_IS_SKIPPED = any(os.environ.get(name) not in (None, "", "0", "false") for name in ("CI", "CARDD_CI"))
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give each operation that schemathesis tests an identifier of its own: pytest-xdist runs one of each.
+
+    schemathesis 4 tells its items apart by name alone, and pytest 9 no longer takes the identifier from the name.
+    """
+    _, bracket, label = item.name.partition("[")
+    if bracket and item.id.params is None:
+        item._id = item.id.with_params(label.removesuffix("]"))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn a skipped test into a failed one in CI, with the sentence that it was skipped with."""
