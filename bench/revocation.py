@@ -28,8 +28,8 @@ from cardd.igc import der
 from cardd.igc.crl import RevocationReason, encode_entry
 from cardd.revocation.entries import entry_key
 from cardd.revocation.index import IndexReader
-from cardd.revocation.indexer import IndexJob
 from cardd.revocation.indexing import Indexer
+from cardd.revocation.jobs import IndexJob
 from cardd.revocation.lists import parse
 from cardd.revocation.policies import FRESHNESS_POLICIES
 from cardd.revocation.status import Cover, Held, answer
