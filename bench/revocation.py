@@ -59,7 +59,7 @@ def large_list(ca: Ca, entries: int, now: datetime) -> tuple[bytes, list[int]]:
     ]
     model = parse(ca.crl(1, at=now))
     start, end = model.entries
-    begin = model.der.index(model.tbs)
+    begin = content.index(bytes(model.tbs))
     head, tail = model.tbs[: start - begin], model.tbs[end - begin :]
     header = 2 if head[1] < 0x80 else 2 + (head[1] & 0x7F)
     one_entry_sequence_header = 2

@@ -64,7 +64,7 @@ def entry_parts(der: bytes | memoryview, at: int) -> EntryParts:
 
 def decode_value(value: int) -> tuple[Reason, datetime]:
     """Return reason and time (UTC) of an entry from the value kept of it."""
-    return REASONS[value % VALUE_UNIT], _EPOCH + timedelta(seconds=value // VALUE_UNIT)
+    return REASONS[value % VALUE_UNIT], _EPOCH + timedelta(0, value // VALUE_UNIT)
 
 
 class Extensions(NamedTuple):

@@ -12,7 +12,7 @@ from cardd.revocation.tables import HEADER, MAGIC, ROW_NUMBER_BYTES, WORD_BYTES,
 Words = npt.NDArray[np.uint64]
 
 #: Rows worked on at once: their arrays stay in the processor's cache.
-_BLOCK = 16 * 1024
+_BLOCK = 8 * 1024
 #: Rows of a bucket, about; and most bits of a directory, whose row numbers take four bytes each.
 _BUCKET_ROWS, _MOST_BITS = 4, 24
 _NEGATIVE, _ALL_ONES = 0x80, 0xFF
@@ -65,7 +65,7 @@ def _keys(entries: ScannedEntries, serial_bytes: int) -> Words:
         part = keys[start : start + _BLOCK]
         part[:] = window[end - serial_bytes].view(np.uint8).reshape(-1, serial_bytes)
         size, sign = end - begin, np.where(der[begin] >= _NEGATIVE, _ALL_ONES, 0)
-        for each in np.unique(size).tolist():
+        for each in np.flatnonzero(np.bincount(size)).tolist():
             if each < serial_bytes:
                 rows = np.flatnonzero(size == each)
                 part[rows, : serial_bytes - each] = sign[rows, None]

@@ -14,6 +14,7 @@ plus the reason: see `entries`. All numbers but keys are little-endian.
 
 import struct
 from collections.abc import Callable
+from operator import mul
 from typing import NamedTuple
 
 #: Looks a serial up; the prefix is that of the certificate's issuer, empty for a list of one issuer.
@@ -88,10 +89,7 @@ class EntryTable:
             key = prefix + serial.to_bytes(self._serial_bytes, "big", signed=True)
         except OverflowError:
             return None
-        mixed = 0
-        for word, multiplier in zip(self._words(key), self._multipliers, strict=True):
-            mixed += word * multiplier
-        bucket = (mixed & _WORD) >> self._shift
+        bucket = (sum(map(mul, self._words(key), self._multipliers)) & _WORD) >> self._shift
         first, last = _BOUNDS.unpack_from(self._block, self._directory_at + ROW_NUMBER_BYTES * bucket)
         size = self._row_bytes
         rows = self._block[self._rows_at + first * size : self._rows_at + last * size].tobytes()
