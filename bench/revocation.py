@@ -26,10 +26,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from cardd.igc import der
 from cardd.igc.crl import RevocationReason, encode_entry
+from cardd.revocation.entries import entry_key
 from cardd.revocation.index import IndexReader
-from cardd.revocation.indexer import IndexJob
 from cardd.revocation.indexing import Indexer
-from cardd.revocation.lists import entry_key, parse
+from cardd.revocation.jobs import IndexJob
+from cardd.revocation.lists import parse
 from cardd.revocation.policies import FRESHNESS_POLICIES
 from cardd.revocation.status import Cover, Held, answer
 from cardd.revocation.types import CrlId
@@ -58,7 +59,7 @@ def large_list(ca: Ca, entries: int, now: datetime) -> tuple[bytes, list[int]]:
     ]
     model = parse(ca.crl(1, at=now))
     start, end = model.entries
-    begin = model.der.index(model.tbs)
+    begin = content.index(bytes(model.tbs))
     head, tail = model.tbs[: start - begin], model.tbs[end - begin :]
     header = 2 if head[1] < 0x80 else 2 + (head[1] & 0x7F)
     one_entry_sequence_header = 2

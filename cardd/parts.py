@@ -39,7 +39,8 @@ from cardd.orders.notices import Notices
 from cardd.orders.orders import Orders
 from cardd.orders.parts import OrderParts
 from cardd.progress import Progress, ProgressStep
-from cardd.revocation.cache import CacheParts, LocalList, RevocationCache
+from cardd.revocation.cache import RevocationCache
+from cardd.revocation.cacheparts import CacheParts, LocalList
 from cardd.revocation.fetching import Fetcher, FetchPolicy
 from cardd.revocation.policies import FRESHNESS_POLICIES, RenewalPolicy, freshness_policy
 from cardd.revocation.sources import configured_sources
@@ -269,7 +270,12 @@ class OwnLists:
     def current(self) -> list[LocalList]:
         """Return the lists as published last."""
         return [
-            LocalList(CrlId(found.issuer.value), self.pki.authorities[found.issuer].certificate, found.der)
+            LocalList(
+                CrlId(found.issuer.value),
+                self.pki.authorities[found.issuer].certificate,
+                found.der,
+                found.sha256,
+            )
             for found in self.pki.lists.all()
             if found.kind is ListKind.FULL
         ]

@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from cardd.errors import FieldProblem, InvalidFieldsError
 from cardd.revocation.errors import SourceFixedError, SourceKnownError
-from cardd.revocation.lists import spki_sha256
+from cardd.revocation.names import spki_sha256
 from cardd.revocation.types import CrlId, CrlView, Freshness, SpkiHash
 from cardd.settings import RevocationSettings, SettingsError
 from cardd.store import Store, Transaction, tables

@@ -307,6 +307,12 @@ certificates = sa.Table(
     sa.Index("ix_certificates_issuer_revoked_at", "issuer", "revoked_at"),
 )
 
+#: Revoked and in no list yet: nearly none, however many are revoked.
+_UNLISTED = certificates.c.revoked_at.is_not(None) & certificates.c.first_crl.is_(None)
+sa.Index(
+    "ix_certificates_unlisted", certificates.c.issuer, sqlite_where=_UNLISTED, postgresql_where=_UNLISTED
+)
+
 authorities = sa.Table(
     "authorities",
     metadata,

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import hashlib
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -20,11 +21,12 @@ from cryptography.x509.oid import NameOID
 
 from cardd.clock import ManualClock
 from cardd.events import EventBus
-from cardd.revocation.cache import CacheParts, LocalList, RevocationCache
+from cardd.revocation.cache import RevocationCache
+from cardd.revocation.cacheparts import CacheParts, LocalList
 from cardd.revocation.fetching import Fetcher, FetchPolicy
-from cardd.revocation.lists import spki_sha256
+from cardd.revocation.names import spki_sha256
 from cardd.revocation.policies import FRESHNESS_POLICIES
-from cardd.revocation.types import CrlRequest, CrlView, RevocationAnswer
+from cardd.revocation.types import CrlId, CrlRequest, CrlView, RevocationAnswer
 from cardd.store import Store
 from tests.support.webservice import empty_database
 
@@ -184,6 +186,11 @@ async def serving(host: str = "127.0.0.1") -> AsyncIterator[Server]:
         yield server
     finally:
         await runner.cleanup()
+
+
+def own_list(source: CrlId, ca: Ca, der: bytes) -> LocalList:
+    """Return a list as the local PKI publishes it."""
+    return LocalList(source, ca.certificate, der, hashlib.sha256(der).hexdigest())
 
 
 @dataclass
