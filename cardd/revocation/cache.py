@@ -195,6 +195,11 @@ class RevocationCache:
             return present
         return await self._past_answer(covers, certificate, target, at, chosen)
 
+    def signer(self, source: CrlId) -> x509.Certificate | None:
+        """Return the certificate whose key signs a list; None where the list is not kept any more."""
+        known = self._sources.get(source)
+        return None if known is None else known.signer
+
     async def archived(self, issuer: SpkiHash, at: datetime) -> list[ArchivedList]:
         """Return the lists of a CA that were in force at a past time: complete ones, and deltas that fit."""
         found = []

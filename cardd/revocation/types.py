@@ -209,6 +209,10 @@ class Revocation(Protocol):
         """
         ...
 
+    def signer(self, source: CrlId) -> "x509.Certificate | None":
+        """Return the certificate whose key signs a list; None where the list is not kept any more."""
+        ...
+
     async def archived(self, issuer: SpkiHash, at: datetime) -> list[ArchivedList]:
         """Return the lists of a CA that were in force at a past time."""
         ...

@@ -239,6 +239,7 @@ async def bench(directory: Path, **changes: Any) -> AsyncIterator[Bench]:
     bus, local = EventBus(), OwnLists()
     fetching = changes.pop("fetching", FetchPolicy())
     private = changes.pop("private", None)
+    directory.mkdir(exist_ok=True)
     if not (directory / "cardd.sqlite3").exists():
         shutil.copy(empty_database(), directory / "cardd.sqlite3")
     store = await Store.open(directory, clock, bus)

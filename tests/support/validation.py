@@ -19,12 +19,14 @@ from cardd.revocation.policies import FRESHNESS_POLICIES
 from cardd.revocation.trust import TrustStore
 from cardd.revocation.types import (
     ArchivedList,
+    CrlId,
     CrlRequest,
     CrlView,
     Decision,
     Freshness,
     FreshnessPolicy,
     Question,
+    Revocation,
     RevocationAnswer,
     SpkiHash,
     Status,
@@ -63,6 +65,9 @@ class FakeRevocation:
     ) -> RevocationAnswer:
         self.asked.append((certificate.serial_number, at, policy))
         return self.answers.get(certificate.serial_number, GOOD)
+
+    def signer(self, source: CrlId) -> x509.Certificate | None:
+        return None
 
     async def archived(self, issuer: SpkiHash, at: datetime) -> list[ArchivedList]:
         return []
@@ -175,9 +180,7 @@ def issued(
     return Holder(builder.sign(signing, hashes.SHA256()), key)
 
 
-def validation(
-    directory: Path, revocation: FakeRevocation | None = None, *, now: datetime = NOW
-) -> Validation:
+def validation(directory: Path, revocation: Revocation | None = None, *, now: datetime = NOW) -> Validation:
     """Return the service over the small PKI, as if it were the daemon's own."""
     pki = small_pki()
     store = TrustStore(lambda: [pki.root.certificate, pki.ca.certificate], directory / "trust")
