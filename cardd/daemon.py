@@ -212,6 +212,8 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
         keys=parts.keys,
         pki=parts.pki,
         revocation=parts.revocation,
+        learner=parts.learner,
+        prepared=parts.prepared,
         trust=parts.trust,
         validation=parts.validation,
         tokens=tokens,

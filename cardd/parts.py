@@ -10,6 +10,7 @@ from datetime import timedelta
 from cardd.cardreaders import CardReaders
 from cardd.cards.inserted import InsertedCards
 from cardd.cards.modules import CardModules, card_modules_named
+from cardd.cards.namedlists import NamedLists
 from cardd.cards.personalisation import Personaliser
 from cardd.cards.presence import Presence
 from cardd.cards.sessions import CardSessions, SessionParts
@@ -39,10 +40,13 @@ from cardd.orders.notices import Notices
 from cardd.orders.orders import Orders
 from cardd.orders.parts import OrderParts
 from cardd.progress import Progress, ProgressStep
+from cardd.revocation import proxies
 from cardd.revocation.cache import CacheParts, LocalList, RevocationCache
+from cardd.revocation.configured import configured_sources, configured_tls
 from cardd.revocation.fetching import Fetcher, FetchPolicy
+from cardd.revocation.learning import Learner
 from cardd.revocation.policies import FRESHNESS_POLICIES, RenewalPolicy, freshness_policy
-from cardd.revocation.sources import configured_sources
+from cardd.revocation.prepared import PreparedLists
 from cardd.revocation.trust import TrustStore
 from cardd.revocation.types import CrlId, FreshnessPolicy
 from cardd.revocation.validation import Validation
@@ -84,6 +88,9 @@ class Parts:
     sweep: Sweep
     keys: KeyCustody
     revocation: RevocationCache
+    learner: Learner
+    named_lists: NamedLists
+    prepared: PreparedLists
     trust: TrustStore
     validation: Validation
 
@@ -231,6 +238,7 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
     trust = TrustStore(
         lambda: [each.certificate for each in pki.authorities.values()], settings.state / "trust"
     )
+    learner = Learner(trust, revocation)
     return Parts(
         settings=settings,
         clock=clock,
@@ -255,6 +263,9 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         sweep=sweep,
         keys=keys,
         revocation=revocation,
+        learner=learner,
+        named_lists=NamedLists(ground.bus, inserted, learner),
+        prepared=PreparedLists(trust, revocation),
         trust=trust,
         validation=Validation(trust, revocation, clock, freshness_policies(settings)),
     )
@@ -289,7 +300,6 @@ def revocation_cache(ground: Ground, pki: Pki) -> RevocationCache:
         connect_seconds=settings.connect_seconds,
         total_seconds=settings.total_seconds,
         size_limit=settings.size_limit_mib * 1024 * 1024,
-        proxy=settings.proxy or None,
         private_redirects=settings.private_redirects,
     )
     return RevocationCache(
@@ -298,7 +308,12 @@ def revocation_cache(ground: Ground, pki: Pki) -> RevocationCache:
             clock=ground.clock,
             bus=ground.bus,
             directory=directory,
-            fetcher=Fetcher(fetching, directory / "incoming"),
+            fetcher=Fetcher(
+                fetching,
+                directory / "incoming",
+                proxies=proxies.chosen(settings.proxy, settings.no_proxy),
+                tls=configured_tls(settings),
+            ),
             policy=freshness_policy(settings.policy, timedelta(hours=settings.grace_hours)),
             local=OwnLists(pki),
             fixed=configured_sources(settings),
@@ -351,6 +366,7 @@ def duties(parts: Parts) -> tuple[Duty, ...]:
         Duty("revocation lists of others", timedelta(seconds=15), parts.revocation.renew_due),
         Duty("ages of revocation lists", timedelta(seconds=15), parts.revocation.tell_ages),
         Duty("own revocation lists in the cache", timedelta(seconds=1), parts.revocation.follow_local),
+        Duty("lists that inserted cards name", timedelta(seconds=1), parts.named_lists.follow),
         Duty("archive of revocation lists", 24 * hour, parts.revocation.tidy),
         Duty("OCSP responders", hour, parts.pki.renew_responders),
         Duty("terms of cards", minute, parts.cards.oppose_due),

@@ -29,7 +29,7 @@ from cardd.revocation.flights import Flights
 from cardd.revocation.index import HeldFacts, IndexReader
 from cardd.revocation.indexer import IndexJob, RemoveJob, TidyJob, list_path
 from cardd.revocation.indexing import Indexer
-from cardd.revocation.lists import ListFacts, spki_sha256, urls_of
+from cardd.revocation.lists import ListFacts, spki_sha256
 from cardd.revocation.policies import RenewalPolicy
 from cardd.revocation.sources import Failure, NewSource, Source, Sources
 from cardd.revocation.status import (
@@ -54,6 +54,7 @@ from cardd.revocation.types import (
     SpkiHash,
     Status,
 )
+from cardd.revocation.verifying import is_issued_by
 from cardd.store import Store
 from cardd.text import Language, Text
 
@@ -120,7 +121,7 @@ class RevocationCache:
         self._flights: Flights[CrlView] = Flights()
         self._room = asyncio.Semaphore(_MOST_FLIGHTS)
         self._local_turn = asyncio.Lock()
-        self._received: dict[CrlId, int] = {}
+        self._received: dict[CrlId, tuple[int, int | None]] = {}
         self._covers: dict[SpkiHash, tuple[Cover, ...]] = {}
         self._held = Held({}, self._no_entry, {}, parts.renewal.assumed)
 
@@ -264,25 +265,24 @@ class RevocationCache:
         self._fly(source.id)
         return self._view(source)
 
-    async def learn(self, certificate: x509.Certificate) -> list[CrlId]:
-        """Keep the lists that a certificate names, where its issuer is known here already.
+    async def keep(self, new: NewSource) -> CrlView:
+        """Keep a list from now on, as it is where it is kept already; its first fetch begins at once."""
+        source = self._sources.get(new.id)
+        if source is None:
+            source = await self._add(new)
+            self._fly(source.id)
+        return self._view(source)
 
-        Their addresses have to be public ones. Addresses of lists that are kept are passed over; so is a
-        certificate whose issuer is unknown, since nothing could verify its list.
-        """
-        issuer = next((c for c in self._authorities() if _issued(certificate, c)), None)
-        if issuer is None:
-            return []
-        try:
-            points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
-        except x509.ExtensionNotFound:
-            return []
-        kept = {url for source in self._sources.all() for url in source.urls}
-        urls = tuple(url for url in urls_of(points) if unsupported(url) is None)
-        if not urls or not kept.isdisjoint(urls) or self._is_local(issuer):
-            return []
-        new = NewSource(sources.derived_id(issuer, urls), "certificate", issuer, urls=urls)
-        return [(await self._add(new)).id]
+    def lacks(self, new: NewSource) -> bool:
+        """Tell whether nothing kept is fetched from the addresses of a list, nor is the list the local PKI's own."""
+        known = self._sources.all()
+        kept = {url for source in known for url in source.urls}
+        is_local = any(source.origin == "local" and source.signer == new.signer for source in known)
+        return not is_local and kept.isdisjoint(new.urls) and self._sources.get(new.id) is None
+
+    def authorities(self) -> list[x509.Certificate]:
+        """Return the certificates of the CAs that the lists kept speak for."""
+        return [c for source in self._sources.all() for c in (source.signer, *source.others)]
 
     async def remove(self, source: str) -> None:
         """Forget a list and its archive; raises `NotFoundError` or `SourceFixedError`."""
@@ -386,16 +386,10 @@ class RevocationCache:
             raise NotFoundError.of(Text("revocation list", "liste de révocation"), source)
         return found
 
-    def _authorities(self) -> list[x509.Certificate]:
-        return [c for source in self._sources.all() for c in (source.signer, *source.others)]
-
-    def _is_local(self, issuer: x509.Certificate) -> bool:
-        return any(source.origin == "local" and source.signer == issuer for source in self._sources.all())
-
     def _covers_of_issuer(self, certificate: x509.Certificate) -> tuple[Cover, ...]:
         """Return the sources for the CA whose key signed a certificate; a name in common is not enough."""
-        for authority in self._authorities():
-            if _issued(certificate, authority):
+        for authority in self.authorities():
+            if is_issued_by(certificate, authority):
                 return self._covers.get(spki_sha256(authority), ())
         return ()
 
@@ -406,6 +400,7 @@ class RevocationCache:
 
     def _view(self, source: Source, language: Language = "en") -> CrlView:
         held, error = self._held.lists.get(source.id), source.last_error
+        received, size = self._received.get(source.id, (None, None))
         more = {} if held is None else _shown(held)
         return sources.view_of(
             source,
@@ -413,7 +408,8 @@ class RevocationCache:
             last_error=None if error is None else error.text.in_language(language),
             last_error_code=None if error is None else error.code,
             fetching=source.id in self._flights,
-            progress=self._received.get(source.id),
+            progress=received,
+            progress_total=size,
             **more,
         )
 
@@ -426,8 +422,11 @@ class RevocationCache:
                     await self._sources.forget(tx, source)
                 self._sources.drop(source)
         for new in wanted.values():
-            if self._sources.get(new.id) is None:
+            known = self._sources.get(new.id)
+            if known is None:
                 await self._add(new)
+            elif known.described != new:
+                await self._change(known, known.redescribed(new), None)
 
     async def _add(self, new: NewSource, *, answering: bool = False) -> Source:
         async with self._parts.store.transaction() as tx:
@@ -485,7 +484,7 @@ class RevocationCache:
             url,
             validators,
             may_be_private=source.may_be_private,
-            progress=lambda received: self._received.__setitem__(source.id, received),
+            progress=lambda received, size: self._received.__setitem__(source.id, (received, size)),
         )
         if fetched.path is None:
             if current is None:
@@ -650,17 +649,6 @@ def _code(error: Exception) -> str:
     if isinstance(error, FetchFailedError | ListRefusedError):
         return error.rule
     return error.code if isinstance(error, CarddError) else "internal_error"
-
-
-def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, x509.InvalidVersion) as _:
-        return False
-    except Exception as error:  # noqa: BLE001 (InvalidSignature and UnsupportedAlgorithm have no common base)
-        _log.debug("not its issuer", reason=type(error).__name__)
-        return False
-    return True
 
 
 def _shown(held: HeldFacts) -> dict[str, object]:

@@ -131,8 +131,24 @@ class CrlView(msgspec.Struct, frozen=True, kw_only=True):
     fetching: bool = False
     progress: int | None = None
     """Bytes received of a fetch under way."""
+    progress_total: int | None = None
+    """Bytes that its server announced."""
     notes: tuple[str, ...] = ()
     """What was put up with, such as PEM where DER is due."""
+
+
+class PreparedList(msgspec.Struct, frozen=True, kw_only=True):
+    """A list whose name and address are known, and which is kept once somebody says so."""
+
+    name: str
+    """What it is published under, such as `ACI-EL-ORG-TEST`."""
+    authority: str
+    """Common name of its CA."""
+    url: str
+    held: bool
+    """Whether the CA's certificate, which verifies the list, is held."""
+    crl: CrlView | None
+    """The list as kept; null while it is off."""
 
 
 class CrlRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

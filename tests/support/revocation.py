@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import shutil
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -54,6 +55,9 @@ class Ca:
     common_name: str = "TEST CA"
     key: SigningKey = field(default_factory=ec_key)
     crl_sign: bool = True
+    issuer: "Ca | None" = None
+    """Who certifies it; itself where there is none."""
+    extensions: Sequence[x509.ExtensionType] = ()
 
     @functools.cached_property
     def certificate(self) -> x509.Certificate:
@@ -61,16 +65,20 @@ class Ca:
             digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
             key_agreement=False, key_cert_sign=True, crl_sign=self.crl_sign, encipher_only=False, decipher_only=False,
         )  # fmt: skip
-        own, public = name(self.common_name), self.key.public_key()
+        above, public = self.issuer or self, self.key.public_key()
         builder = (
-            x509.CertificateBuilder(own, own, public, x509.random_serial_number())
+            x509.CertificateBuilder(
+                name(above.common_name), name(self.common_name), public, x509.random_serial_number()
+            )
             .not_valid_before(START - timedelta(days=1000))
             .not_valid_after(START + timedelta(days=5000))
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(usage, critical=True)
         )
-        return builder.sign(self.key, _digest(self.key))
+        for extension in self.extensions:
+            builder = builder.add_extension(extension, critical=False)
+        return builder.sign(above.key, _digest(above.key))
 
     @property
     def pem(self) -> str:
@@ -172,14 +180,14 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(host: str = "127.0.0.1") -> AsyncIterator[Server]:
+async def serving(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     """Run a server on a free port."""
     server = Server()
     runner = web.ServerRunner(web.Server(server.handle), shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, host, 0)
+    site = web.TCPSite(runner, host, 0, ssl_context=tls)
     await site.start()
-    server.base = f"http://{host}:{runner.addresses[0][1]}"
+    server.base = f"{'http' if tls is None else 'https'}://{host}:{runner.addresses[0][1]}"
     try:
         yield server
     finally:

@@ -16,6 +16,7 @@ from cardd.clock import ManualClock
 from cardd.errors import NotFoundError
 from cardd.revocation.cache import RawList
 from cardd.revocation.policies import FRESHNESS_POLICIES
+from cardd.revocation.sources import NewSource
 from cardd.revocation.trust import TrustStore
 from cardd.revocation.types import (
     ArchivedList,
@@ -80,6 +81,15 @@ class FakeRevocation:
 
     def raw(self, source: str) -> RawList:
         raise NotFoundError.of(Text("revocation list", "liste de révocation"), source)
+
+    def authorities(self) -> list[x509.Certificate]:
+        return []
+
+    def lacks(self, new: NewSource) -> bool:
+        return False
+
+    async def keep(self, new: NewSource) -> CrlView:
+        return self.get(new.id)
 
     async def add(self, request: CrlRequest) -> CrlView:
         return self.get("new")

@@ -57,6 +57,7 @@ from cardd.revocation.types import (
     CrlRequest,
     CrlView,
     FreshnessPolicy,
+    PreparedList,
     Question,
     RevocationAnswer,
     SpkiHash,
@@ -392,6 +393,30 @@ class Revocation(Protocol):
         ...
 
 
+class Learner(Protocol):
+    """Lists that certificates name."""
+
+    async def learn(self, certificate: x509.Certificate) -> Sequence[CrlView]:
+        """Keep the lists that a certificate and the CAs above it name; return those that are new."""
+        ...
+
+
+class PreparedLists(Protocol):
+    """Lists that are known and off."""
+
+    async def all(self, language: Language = "en") -> Sequence[PreparedList]:
+        """Return every prepared list."""
+        ...
+
+    async def enable(self, name: str) -> CrlView:
+        """Keep a prepared list from now on."""
+        ...
+
+    async def disable(self, name: str) -> None:
+        """Forget a prepared list."""
+        ...
+
+
 class HealthPart(msgspec.Struct, frozen=True, kw_only=True):
     """One part of the daemon and whether it answers."""
 
@@ -441,6 +466,8 @@ class Services:
     pki: Pki
     keys: Keys
     revocation: Revocation
+    learner: Learner
+    prepared: PreparedLists
     trust: Trust
     validation: Validation
     tokens: Callable[[], Awaitable[Sequence[TokenView]]] = _no_tokens
