@@ -26,10 +26,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from cardd.igc import der
 from cardd.igc.crl import RevocationReason, encode_entry
+from cardd.revocation.entries import entry_key
 from cardd.revocation.index import IndexReader
 from cardd.revocation.indexer import IndexJob
 from cardd.revocation.indexing import Indexer
-from cardd.revocation.lists import entry_key, parse
+from cardd.revocation.lists import parse
 from cardd.revocation.policies import FRESHNESS_POLICIES
 from cardd.revocation.status import Cover, Held, answer
 from cardd.revocation.types import CrlId

@@ -41,7 +41,8 @@ from cardd.orders.orders import Orders
 from cardd.orders.parts import OrderParts
 from cardd.progress import Progress, ProgressStep
 from cardd.revocation import proxies
-from cardd.revocation.cache import CacheParts, LocalList, RevocationCache
+from cardd.revocation.cache import RevocationCache
+from cardd.revocation.cacheparts import CacheParts, LocalList
 from cardd.revocation.configured import configured_sources, configured_tls
 from cardd.revocation.fetching import Fetcher, FetchPolicy
 from cardd.revocation.learning import Learner

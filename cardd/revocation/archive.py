@@ -8,7 +8,7 @@ from cryptography import x509
 from cardd.revocation.index import Archived, HeldFacts
 from cardd.revocation.indexer import LookUpJob
 from cardd.revocation.indexing import Indexer
-from cardd.revocation.lists import issuer_prefix
+from cardd.revocation.names import issuer_prefix
 from cardd.revocation.policies import RenewalPolicy
 from cardd.revocation.status import Cover, Held, Target, answer, end_of
 from cardd.revocation.types import CrlId, FreshnessPolicy, RevocationAnswer

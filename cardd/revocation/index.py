@@ -14,7 +14,8 @@ from typing import NamedTuple, Self, cast
 import lmdb
 import msgspec
 
-from cardd.revocation.lists import Entries, ListFacts
+from cardd.revocation.entries import Entries
+from cardd.revocation.lists import ListFacts
 from cardd.revocation.types import CrlId
 from cardd.revocation.verifying import Held
 

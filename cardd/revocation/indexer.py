@@ -15,18 +15,11 @@ from typing import BinaryIO
 import msgspec
 from cryptography import x509
 
+from cardd.revocation.entries import Entries, entry_key, scan
 from cardd.revocation.errors import ListRefusedError
 from cardd.revocation.index import IndexWriter
-from cardd.revocation.lists import (
-    Entries,
-    ListFacts,
-    ParsedList,
-    entry_key,
-    facts_of,
-    issuer_prefix,
-    parse,
-    scan,
-)
+from cardd.revocation.lists import ListFacts, ParsedList, facts_of, parse
+from cardd.revocation.names import issuer_prefix
 from cardd.revocation.types import CrlId
 from cardd.revocation.verifying import check_extensions, check_signature, check_succession, delta_fits
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from cryptography import x509
 
 from cardd.revocation.fetching import unsupported
-from cardd.revocation.lists import urls_of
+from cardd.revocation.names import urls_of
 from cardd.revocation.sources import Keeper, NewSource, derived_id
 from cardd.revocation.trust import TrustStore
 from cardd.revocation.types import CrlView

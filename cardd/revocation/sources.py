@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from cardd.errors import FieldProblem, InvalidFieldsError
 from cardd.revocation.errors import SourceFixedError, SourceKnownError
-from cardd.revocation.lists import spki_sha256
+from cardd.revocation.names import spki_sha256
 from cardd.revocation.types import CrlId, CrlView, Freshness, SpkiHash
 from cardd.store import Store, Transaction, tables
 from cardd.text import Language, Text

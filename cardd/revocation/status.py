@@ -11,20 +11,10 @@ from typing import NamedTuple
 
 from cryptography import x509
 
+from cardd.revocation.entries import REASONS, REMOVE_FROM_CRL, decode_value, entry_key
 from cardd.revocation.index import HeldFacts
-from cardd.revocation.lists import (
-    ALL_REASONS,
-    REASONS,
-    REMOVE_FROM_CRL,
-    ListFacts,
-    Scope,
-    comparable,
-    decode_value,
-    entry_key,
-    issuer_prefix,
-    point_names,
-    spki_sha256,
-)
+from cardd.revocation.lists import ALL_REASONS, ListFacts, Scope
+from cardd.revocation.names import comparable, issuer_prefix, point_names, spki_sha256
 from cardd.revocation.sources import Source
 from cardd.revocation.types import (
     CrlId,

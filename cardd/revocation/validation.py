@@ -28,7 +28,7 @@ from cardd.revocation.judging import (
     use_findings,
     verdict,
 )
-from cardd.revocation.lists import spki_sha256
+from cardd.revocation.names import spki_sha256
 from cardd.revocation.paths import Candidate, Material, PathRules, candidates
 from cardd.revocation.reading import certificates_in, list_in
 from cardd.revocation.trust import HeldAuthority, TrustStore

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 
 from cardd.revocation.errors import ListRefusedError
-from cardd.revocation.lists import KNOWN_EXTENSIONS, ListFacts, ParsedList, comparable
+from cardd.revocation.lists import KNOWN_EXTENSIONS, ListFacts, ParsedList
+from cardd.revocation.names import comparable
 
 #: A publisher's clock may be so far ahead of ours.
 CLOCK_SKEW = timedelta(minutes=5)

@@ -21,9 +21,10 @@ from cryptography.x509.oid import NameOID
 
 from cardd.clock import ManualClock
 from cardd.events import EventBus
-from cardd.revocation.cache import CacheParts, LocalList, RevocationCache
+from cardd.revocation.cache import RevocationCache
+from cardd.revocation.cacheparts import CacheParts, LocalList
 from cardd.revocation.fetching import Fetcher, FetchPolicy
-from cardd.revocation.lists import spki_sha256
+from cardd.revocation.names import spki_sha256
 from cardd.revocation.policies import FRESHNESS_POLICIES
 from cardd.revocation.types import CrlRequest, CrlView, RevocationAnswer
 from cardd.store import Store

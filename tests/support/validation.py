@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cardd.clock import ManualClock
 from cardd.errors import NotFoundError
-from cardd.revocation.cache import RawList
+from cardd.revocation.cacheparts import RawList
 from cardd.revocation.policies import FRESHNESS_POLICIES
 from cardd.revocation.sources import NewSource
 from cardd.revocation.trust import TrustStore

@@ -51,7 +51,7 @@ from cardd.orders.types import (
     RevocationRequest,
     StructureView,
 )
-from cardd.revocation.cache import RawList
+from cardd.revocation.cacheparts import RawList
 from cardd.revocation.domains import TrustedAuthority, TrustScope
 from cardd.revocation.types import (
     CrlRequest,

@@ -12,9 +12,9 @@ import pytest
 from cryptography import x509
 
 from cardd.events import EventType
-from cardd.revocation.cache import LocalList
+from cardd.revocation.cacheparts import LocalList
 from cardd.revocation.errors import IndexerLostError
-from cardd.revocation.lists import spki_sha256
+from cardd.revocation.names import spki_sha256
 from cardd.revocation.types import CrlId, Decision, Freshness, Question, Reason, Status
 from tests.support.revocation import START, WEEK, Bench, Ca, bench, ec_key, entry, idp, name
 

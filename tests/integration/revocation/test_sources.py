@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from cardd.errors import NotFoundError
 from cardd.revocation import proxies
-from cardd.revocation.cache import LocalList
+from cardd.revocation.cacheparts import LocalList
 from cardd.revocation.configured import configured_sources, configured_tls
 from cardd.revocation.errors import FetchFailedError, SourceFixedError
 from cardd.revocation.fetching import Fetcher, FetchPolicy, Validators
@@ -324,7 +324,7 @@ def _server_context(ca: Ca, directory: Path) -> ssl.SSLContext:
         .add_extension(
             x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
         )
-        .sign(ca.key, hashes.SHA256())  # type: ignore[arg-type]
+        .sign(ca.key, hashes.SHA256())
     )
     path = directory / "server.pem"
     key = ec_key(8).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

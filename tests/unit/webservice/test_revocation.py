@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from cardd.errors import NotFoundError
-from cardd.revocation.cache import RawList
+from cardd.revocation.cacheparts import RawList
 from cardd.revocation.errors import FetchFailedError
 from cardd.revocation.types import (
     CrlId,

@@ -1,0 +1,148 @@
+"""What is held now: the sources and, of the index, the newest committed state; answers are made from both.
+
+Everything that changes a source or the index ends with `see`, so that the next answer knows of it.
+"""
+
+import asyncio
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from cardd.errors import NotFoundError
+from cardd.events import EventType
+from cardd.revocation.cacheparts import CacheParts
+from cardd.revocation.index import HeldFacts, IndexReader
+from cardd.revocation.indexer import IndexJob, RemoveJob
+from cardd.revocation.indexing import Indexer
+from cardd.revocation.lists import ListFacts
+from cardd.revocation.sources import NewSource, Source, Sources
+from cardd.revocation.status import Cover, Held, covers_of, freshness_of
+from cardd.revocation.types import CrlId, Freshness, SpkiHash
+from cardd.text import Text
+
+
+class Holdings:
+    """The lists held and the sources they come from."""
+
+    def __init__(self, parts: CacheParts) -> None:
+        self._parts = parts
+        self.sources = Sources(parts.store)
+        self.indexer = Indexer(parts.directory)
+        self._reader: IndexReader | None = None
+        self.covers: dict[SpkiHash, tuple[Cover, ...]] = {}
+        self.held = self._nothing()
+
+    async def open(self) -> None:
+        """Open the index as the last run left it, and read the sources."""
+        self._reader = await asyncio.to_thread(IndexReader, self._parts.directory / "index")
+        await self.sources.load()
+
+    async def close(self) -> None:
+        """End the indexer and let go of the index."""
+        await self.indexer.close()
+        if self._reader is not None:
+            self.held = self._nothing()
+            self._reader.close()
+            self._reader = None
+
+    @property
+    def index(self) -> IndexReader:
+        """The index, once it is open."""
+        if self._reader is None:
+            raise RuntimeError("the revocation cache is not started")
+        return self._reader
+
+    def see(self) -> None:
+        """Answer from the newest committed state of index and sources."""
+        snapshot, known = self.index.renew(), self.sources.all()
+
+        def lookup(source: CrlId, key: bytes) -> tuple[bytes | None, bytes | None]:
+            return snapshot.entry(source, key), snapshot.delta_entry(source, key)
+
+        stale_at = {source.id: source.stale_at for source in known}
+        lists = {source.id: snapshot.lists[source.id] for source in known if source.id in snapshot.lists}
+        self.held = Held(lists, lookup, stale_at, self._parts.renewal.assumed)
+        self.covers = covers_of(known)
+
+    def of(self, source: CrlId) -> HeldFacts | None:
+        """Return what is held of a source."""
+        return self.held.lists.get(source)
+
+    def known(self, source: str) -> Source:
+        """Return a source; raises `NotFoundError`."""
+        found = self.sources.get(source)
+        if found is None:
+            raise NotFoundError.of(Text("revocation list", "liste de révocation"), source)
+        return found
+
+    def authorities(self) -> list[x509.Certificate]:
+        """Return the certificates of every CA that a list is kept for."""
+        return [c for source in self.sources.all() for c in (source.signer, *source.others)]
+
+    def freshness(self, source: Source, now: datetime) -> Freshness:
+        """Say how far what is held of a source can be relied on."""
+        return freshness_of(self.of(source.id), source.stale_at, now, self._parts.renewal.assumed)
+
+    async def add(self, new: NewSource, *, answering: bool = False) -> Source:
+        """Keep a source from now on; `answering` binds it to the request's `Idempotency-Key`."""
+        async with self._parts.store.transaction() as tx:
+            source = await self.sources.add(tx, new)
+            tx.journal("crl.add", f"crl:{new.id}", origin=new.origin, urls=list(new.urls))
+            tx.publish(EventType.CRL_ADDED, f"crl:{new.id}", origin=new.origin)
+            if answering:
+                await tx.answer("crl", new.id)
+        self.sources.remember(source)
+        self.see()
+        return source
+
+    async def remove(self, source: Source) -> None:
+        """Forget a source and its archive; raises `SourceFixedError`."""
+        async with self._parts.store.transaction() as tx:
+            await self.sources.remove(tx, source)
+            tx.journal("crl.remove", f"crl:{source.id}")
+            tx.publish(EventType.CRL_REMOVED, f"crl:{source.id}")
+        self.sources.drop(source)
+        self.see()
+        await self.indexer.perform(RemoveJob(source=source.id))
+        self.see()
+
+    async def change(self, before: Source, changed: Source, event: EventType | None, **data: object) -> None:
+        """Store a changed source, with the event that tells of it."""
+        async with self._parts.store.transaction() as tx:
+            await self.sources.update(tx, changed)
+            if event is not None:
+                tx.publish(event, f"crl:{before.id}", **data)
+        if self.sources.get(before.id) is not None:
+            self.sources.remember(changed)
+        self.see()
+
+    async def take_file(self, source: Source, path: Path, *, delta: bool) -> ListFacts:
+        """Have a file verified and indexed in the place of what is held, and remove it.
+
+        Raises `ListRefusedError`, and `IndexerLostError` when the indexer ends before it is done.
+        """
+        try:
+            outcome = await self.indexer.perform(
+                IndexJob(
+                    source=source.id,
+                    path=str(path),
+                    signer=source.signer.public_bytes(Encoding.DER),
+                    now=self._parts.clock.now(),
+                    delta=delta,
+                )
+            )
+        finally:
+            with suppress(FileNotFoundError):
+                await asyncio.to_thread(path.unlink)
+        if outcome.facts is None:
+            raise RuntimeError("the indexer gave no facts")
+        if self.sources.get(source.id) is None:
+            await self.indexer.perform(RemoveJob(source=source.id))
+        self.see()
+        return outcome.facts
+
+    def _nothing(self) -> Held:
+        return Held({}, lambda _source, _key: (None, None), {}, self._parts.renewal.assumed)
