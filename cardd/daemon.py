@@ -214,6 +214,7 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
         revocation=parts.revocation,
         learner=parts.learner,
         prepared=parts.prepared,
+        policies=parts.policies,
         trust=parts.trust,
         validation=parts.validation,
         tokens=tokens,

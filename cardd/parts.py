@@ -41,15 +41,16 @@ from cardd.orders.orders import Orders
 from cardd.orders.parts import OrderParts
 from cardd.progress import Progress, ProgressStep
 from cardd.revocation import proxies
+from cardd.revocation.applicationpolicies import FreshnessPolicies
 from cardd.revocation.cache import RevocationCache
 from cardd.revocation.cacheparts import CacheParts, LocalList
 from cardd.revocation.configured import configured_sources, configured_tls
 from cardd.revocation.fetching import Fetcher, FetchPolicy
 from cardd.revocation.learning import Learner
-from cardd.revocation.policies import FRESHNESS_POLICIES, RenewalPolicy, freshness_policy
+from cardd.revocation.policies import RenewalPolicy, built_in
 from cardd.revocation.prepared import PreparedLists
 from cardd.revocation.trust import TrustStore
-from cardd.revocation.types import CrlId, FreshnessPolicy
+from cardd.revocation.types import CrlId
 from cardd.revocation.validation import Validation
 from cardd.settings import PublicationSettings, Settings
 from cardd.store import Store
@@ -92,6 +93,7 @@ class Parts:
     learner: Learner
     named_lists: NamedLists
     prepared: PreparedLists
+    policies: FreshnessPolicies
     trust: TrustStore
     validation: Validation
 
@@ -235,7 +237,9 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
             certificates=certificates,
         )
     )
-    revocation = revocation_cache(ground, pki)
+    grace = timedelta(hours=settings.revocation.grace_hours)
+    policies = FreshnessPolicies(store, built_in(grace), settings.revocation.policy)
+    revocation = revocation_cache(ground, pki, policies)
     trust = TrustStore(
         lambda: [each.certificate for each in pki.authorities.values()], settings.state / "trust"
     )
@@ -267,8 +271,9 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         learner=learner,
         named_lists=NamedLists(ground.bus, inserted, learner),
         prepared=PreparedLists(trust, revocation),
+        policies=policies,
         trust=trust,
-        validation=Validation(trust, revocation, clock, freshness_policies(settings)),
+        validation=Validation(trust, revocation, clock, policies),
     )
 
 
@@ -287,13 +292,7 @@ class OwnLists:
         ]
 
 
-def freshness_policies(settings: Settings) -> dict[str, FreshnessPolicy]:
-    """Return the freshness policies by name, as the settings complete them."""
-    grace = timedelta(hours=settings.revocation.grace_hours)
-    return {name: freshness_policy(name, grace) for name in FRESHNESS_POLICIES}
-
-
-def revocation_cache(ground: Ground, pki: Pki) -> RevocationCache:
+def revocation_cache(ground: Ground, pki: Pki, policies: FreshnessPolicies) -> RevocationCache:
     """Make the cache of revocation lists as the settings want it."""
     settings = ground.settings.revocation
     directory = ground.settings.state / "revocation"
@@ -315,7 +314,7 @@ def revocation_cache(ground: Ground, pki: Pki) -> RevocationCache:
                 proxies=proxies.chosen(settings.proxy, settings.no_proxy),
                 tls=configured_tls(settings),
             ),
-            policy=freshness_policy(settings.policy, timedelta(hours=settings.grace_hours)),
+            policy=policies.of(),
             local=OwnLists(pki),
             fixed=configured_sources(settings),
             renewal=RenewalPolicy(longest=timedelta(hours=settings.refresh_hours)),
@@ -345,6 +344,7 @@ async def start(parts: Parts, progress: Progress) -> None:
     await parts.cards.recover()
     await parts.orders.recover()
     await parts.certificates.finish_token_writes()
+    await parts.policies.load()
     await parts.revocation.start()
     await ensure_demonstration(parts.store, parts.habilitations, parts.cards)
     progress(ProgressStep(total, total, Text("Ready", "Prêt")))

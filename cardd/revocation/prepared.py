@@ -21,8 +21,8 @@ from cardd.text import Language, Text
 
 #: Where ANS publishes the lists of IGC-Santé TEST, decoded from its TEST certificates.
 IGC_SANTE_URL = "http://igc-sante.esante.gouv.fr/CRL/{name}.crl"
-#: Origin of lists that the setting `revocation.igc_sante` keeps, and of those switched on while the daemon runs.
-IGC_SANTE_ORIGIN, ENABLED_ORIGIN = "igc-sante", "prepared"
+#: Origin of lists that the setting `revocation.igc_sante` keeps; those switched on while the daemon runs are `added`.
+IGC_SANTE_ORIGIN, ENABLED_ORIGIN = "igc-sante", "added"
 
 
 class AuthorityNotHeldError(ConflictError):

@@ -18,6 +18,18 @@ CrlId = NewType("CrlId", str)
 SpkiHash = NewType("SpkiHash", str)
 
 
+#: Name of a freshness policy: one that is built in, or one that was stored.
+PolicyName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[^\s/\\]([^/\\\x00-\x1f]*[^\s/\\])?$",
+        description="`standard`, `strict`, `warn`, `grace`, or one stored under `/freshness-policies`.",
+    ),
+]
+
+
 class Freshness(StrEnum):
     """How far the data behind an answer can be relied on; never mixed with the status itself."""
 
@@ -91,6 +103,43 @@ class FreshnessPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """What to make of an expired list; `refuse` answers `unknown`, the others `good`."""
     expired_hours: int | None = None
     """How long after nextUpdate `expired` holds, in hours; from then on, `refuse`. None: without end."""
+
+
+class PolicyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A freshness policy to store."""
+
+    stale: Annotated[Decision, Meta(description="Of an answer by a list whose renewal is overdue.")] = (
+        Decision.WARN
+    )
+    expired: Annotated[
+        Decision,
+        Meta(
+            description="Of an answer by an expired list; `refuse` answers `unknown`. Not milder than `stale`."
+        ),
+    ] = Decision.REFUSE
+    expired_hours: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                le=24 * 366,
+                description="How long after nextUpdate `expired` holds, in hours; then `refuse`. Null: without end.",
+            ),
+        ]
+        | None
+    ) = None
+
+
+class PolicyView(msgspec.Struct, frozen=True, kw_only=True):
+    """A freshness policy as the API shows it."""
+
+    name: str
+    stale: Decision
+    expired: Decision
+    expired_hours: int | None
+    built_in: bool
+    default: bool
+    """Whether callers without a policy of their own get it (setting `revocation.policy`)."""
 
 
 class Question(NamedTuple):

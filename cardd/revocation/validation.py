@@ -5,9 +5,10 @@ best verdict counts, since one path that holds is enough.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -52,6 +53,16 @@ _OF_TIME = frozenset({FindingCode.EXPIRED, FindingCode.NOT_YET_VALID})
 _AT_ONCE = 2
 
 
+class PolicyChoice(Protocol):
+    """The freshness policies, as a validation sees them."""
+
+    def of(
+        self, name: str | None = None, callers: Iterable[str] = (), field: str = "policy"
+    ) -> FreshnessPolicy:
+        """Return the policy of a request; raises `InvalidFieldsError` naming `field` where there is none."""
+        ...
+
+
 @dataclass(frozen=True)
 class _Asked:
     """A request, read."""
@@ -64,7 +75,7 @@ class _Asked:
     at: datetime | None
     moment: datetime
     policy: ValidationPolicy
-    freshness: FreshnessPolicy | None
+    freshness: FreshnessPolicy
 
     @property
     def rules(self) -> PathRules:
@@ -95,17 +106,23 @@ class _Verdict:
 
 @dataclass
 class Validation:
-    """Validates certificates; `policies` are the freshness policies by name."""
+    """Validates certificates; `policies` says what a request makes of ageing lists."""
 
     trust: TrustStore
     revocation: Revocation
     clock: Clock
-    policies: Mapping[str, FreshnessPolicy] = field(default_factory=dict)
+    policies: PolicyChoice
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
-    async def validate(self, request: ValidationRequest, language: Language = "en") -> ValidationView:
-        """Validate a certificate for now, or for a past moment; raises `InvalidFieldsError` for what is unreadable."""
-        asked = _read(request, self.clock.now(), self.policies)
+    async def validate(
+        self, request: ValidationRequest, language: Language = "en", callers: Iterable[str] = ()
+    ) -> ValidationView:
+        """Validate a certificate for now, or for a past moment; `callers` are the names of the application that asks.
+
+        Raises `InvalidFieldsError` for what is unreadable and for a freshness policy that there is not.
+        """
+        freshness = self.policies.of(request.policy.freshness, callers, "policy.freshness")
+        asked = _read(request, self.clock.now(), freshness)
         async with self._turns:
             return _view(asked, await self._concluded(asked), language)
 
@@ -206,7 +223,7 @@ class Validation:
         return answer.status is Status.GOOD and on_path
 
 
-def _read(request: ValidationRequest, now: datetime, policies: Mapping[str, FreshnessPolicy]) -> _Asked:
+def _read(request: ValidationRequest, now: datetime, freshness: FreshnessPolicy) -> _Asked:
     """Read what the request carries; every part that is unreadable is named."""
     problems: list[FieldProblem] = []
     chain = _certificates(problems, "certificate", request.certificate)
@@ -221,7 +238,6 @@ def _read(request: ValidationRequest, now: datetime, policies: Mapping[str, Fres
         for der in _certificates(problems, f"policy.anchors.{index}", text)
     ]
     crls = [der for index, text in enumerate(request.crls) for der in _lists(problems, f"crls.{index}", text)]
-    name = request.policy.freshness
     if problems:
         raise InvalidFieldsError(problems)
     return _Asked(
@@ -233,7 +249,7 @@ def _read(request: ValidationRequest, now: datetime, policies: Mapping[str, Fres
         at=request.at,
         moment=request.at or now,
         policy=request.policy,
-        freshness=policies[name] if name is not None else None,
+        freshness=freshness,
     )
 
 

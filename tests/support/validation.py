@@ -1,6 +1,6 @@
 """A small PKI in memory and a revocation service that answers what a test tells it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -101,6 +101,15 @@ class FakeRevocation:
         return self.get(source)
 
 
+class BuiltInPolicies:
+    """The policies that every daemon has, `standard` by default."""
+
+    def of(
+        self, name: str | None = None, callers: Iterable[str] = (), field: str = "policy"
+    ) -> FreshnessPolicy:
+        return FRESHNESS_POLICIES[name or "standard"]
+
+
 @dataclass(frozen=True)
 class Holder:
     """A certificate and its key."""
@@ -194,4 +203,4 @@ def validation(directory: Path, revocation: Revocation | None = None, *, now: da
     """Return the service over the small PKI, as if it were the daemon's own."""
     pki = small_pki()
     store = TrustStore(lambda: [pki.root.certificate, pki.ca.certificate], directory / "trust")
-    return Validation(store, revocation or FakeRevocation(), ManualClock(now), FRESHNESS_POLICIES)
+    return Validation(store, revocation or FakeRevocation(), ManualClock(now), BuiltInPolicies())

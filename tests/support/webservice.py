@@ -79,7 +79,9 @@ from cardd.orders.types import (
     StructureId,
     StructureView,
 )
+from cardd.revocation.applicationpolicies import FreshnessPolicies
 from cardd.revocation.learning import Learner
+from cardd.revocation.policies import built_in
 from cardd.revocation.prepared import PreparedLists
 from cardd.settings import Settings, load_settings
 from cardd.store import Store
@@ -426,6 +428,7 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
         "revocation": validating.revocation,
         "learner": Learner(validating.trust, kept),
         "prepared": PreparedLists(validating.trust, kept),
+        "policies": FreshnessPolicies(store, built_in(timedelta(hours=24)), "standard"),
         "trust": validating.trust,
         "validation": validating,
     }

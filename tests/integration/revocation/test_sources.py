@@ -179,7 +179,7 @@ async def test_the_lists_of_igc_sante_test_are_prepared_off_and_switched_on_one_
     assert one.authority == "TEST AC IGC-SANTE ELEMENTAIRE ORGANISATIONS"
 
     view = await prepared.enable("ACI-EL-ORG-TEST")
-    assert (view.id, view.urls, view.origin) == ("IGC-SANTE-ACI-EL-ORG-TEST", (one.url,), "prepared")
+    assert (view.id, view.urls, view.origin) == ("IGC-SANTE-ACI-EL-ORG-TEST", (one.url,), "added")
     assert (await prepared.enable("ACI-EL-ORG-TEST")).id == view.id
     assert [each.crl.id for each in await prepared.all() if each.crl is not None] == [view.id]
     await prepared.disable("ACI-EL-ORG-TEST")
