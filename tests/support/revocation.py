@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import shutil
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from random import Random
 from typing import Any
 
 from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
@@ -195,6 +197,18 @@ async def serving(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) ->
         await runner.cleanup()
 
 
+class NoNames(AbstractResolver):
+    """Knows no name, so that no test calls a server of the world."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        raise OSError(f"{host} is not known here")
+
+    async def close(self) -> None:
+        pass
+
+
 @dataclass
 class OwnLists:
     """The local PKI's lists, as a test says."""
@@ -253,7 +267,7 @@ async def bench(directory: Path, **changes: Any) -> AsyncIterator[Bench]:
         shutil.copy(empty_database(), directory / "cardd.sqlite3")
     store = await Store.open(directory, clock, bus)
     revocation = directory / "revocation"
-    options = {} if private is None else {"private": private}
+    options: dict[str, Any] = {"resolver": NoNames()} | ({} if private is None else {"private": private})
     parts: dict[str, Any] = {
         "store": store,
         "clock": clock,

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -411,6 +411,8 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
     clock, bus = ManualClock(START), EventBus()
     store = await Store.open(directory, clock, bus)
     validating, kept = validation(directory, now=clock.now()), FakeRevocation()
+    policies = FreshnessPolicies(store, built_in(timedelta(hours=24)), "standard")
+    validating = replace(validating, policies=policies)
     values: dict[str, Any] = {
         "settings": settings,
         "clock": clock,
@@ -428,7 +430,7 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
         "revocation": validating.revocation,
         "learner": Learner(validating.trust, kept),
         "prepared": PreparedLists(validating.trust, kept),
-        "policies": FreshnessPolicies(store, built_in(timedelta(hours=24)), "standard"),
+        "policies": policies,
         "trust": validating.trust,
         "validation": validating,
     }
