@@ -10,6 +10,7 @@ from datetime import timedelta
 from cardd.cardreaders import CardReaders
 from cardd.cards.inserted import InsertedCards
 from cardd.cards.modules import CardModules, card_modules_named
+from cardd.cards.namedlists import NamedLists
 from cardd.cards.personalisation import Personaliser
 from cardd.cards.presence import Presence
 from cardd.cards.sessions import CardSessions, SessionParts
@@ -39,13 +40,17 @@ from cardd.orders.notices import Notices
 from cardd.orders.orders import Orders
 from cardd.orders.parts import OrderParts
 from cardd.progress import Progress, ProgressStep
+from cardd.revocation import proxies
+from cardd.revocation.applicationpolicies import FreshnessPolicies
 from cardd.revocation.cache import RevocationCache
 from cardd.revocation.cacheparts import CacheParts, LocalList
+from cardd.revocation.configured import configured_sources, configured_tls
 from cardd.revocation.fetching import Fetcher, FetchPolicy
-from cardd.revocation.policies import FRESHNESS_POLICIES, RenewalPolicy, freshness_policy
-from cardd.revocation.sources import configured_sources
+from cardd.revocation.learning import Learner
+from cardd.revocation.policies import RenewalPolicy, built_in
+from cardd.revocation.prepared import PreparedLists
 from cardd.revocation.trust import TrustStore
-from cardd.revocation.types import CrlId, FreshnessPolicy
+from cardd.revocation.types import CrlId
 from cardd.revocation.validation import Validation
 from cardd.settings import PublicationSettings, Settings
 from cardd.store import Store
@@ -85,6 +90,10 @@ class Parts:
     sweep: Sweep
     keys: KeyCustody
     revocation: RevocationCache
+    learner: Learner
+    named_lists: NamedLists
+    prepared: PreparedLists
+    policies: FreshnessPolicies
     trust: TrustStore
     validation: Validation
 
@@ -228,10 +237,13 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
             certificates=certificates,
         )
     )
-    revocation = revocation_cache(ground, pki)
+    grace = timedelta(hours=settings.revocation.grace_hours)
+    policies = FreshnessPolicies(store, built_in(grace), settings.revocation.policy)
+    revocation = revocation_cache(ground, pki, policies)
     trust = TrustStore(
         lambda: [each.certificate for each in pki.authorities.values()], settings.state / "trust"
     )
+    learner = Learner(trust, revocation)
     return Parts(
         settings=settings,
         clock=clock,
@@ -256,8 +268,12 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         sweep=sweep,
         keys=keys,
         revocation=revocation,
+        learner=learner,
+        named_lists=NamedLists(ground.bus, inserted, learner),
+        prepared=PreparedLists(trust, revocation),
+        policies=policies,
         trust=trust,
-        validation=Validation(trust, revocation, clock, freshness_policies(settings)),
+        validation=Validation(trust, revocation, clock, policies),
     )
 
 
@@ -281,13 +297,7 @@ class OwnLists:
         ]
 
 
-def freshness_policies(settings: Settings) -> dict[str, FreshnessPolicy]:
-    """Return the freshness policies by name, as the settings complete them."""
-    grace = timedelta(hours=settings.revocation.grace_hours)
-    return {name: freshness_policy(name, grace) for name in FRESHNESS_POLICIES}
-
-
-def revocation_cache(ground: Ground, pki: Pki) -> RevocationCache:
+def revocation_cache(ground: Ground, pki: Pki, policies: FreshnessPolicies) -> RevocationCache:
     """Make the cache of revocation lists as the settings want it."""
     settings = ground.settings.revocation
     directory = ground.settings.state / "revocation"
@@ -295,7 +305,6 @@ def revocation_cache(ground: Ground, pki: Pki) -> RevocationCache:
         connect_seconds=settings.connect_seconds,
         total_seconds=settings.total_seconds,
         size_limit=settings.size_limit_mib * 1024 * 1024,
-        proxy=settings.proxy or None,
         private_redirects=settings.private_redirects,
     )
     return RevocationCache(
@@ -304,8 +313,13 @@ def revocation_cache(ground: Ground, pki: Pki) -> RevocationCache:
             clock=ground.clock,
             bus=ground.bus,
             directory=directory,
-            fetcher=Fetcher(fetching, directory / "incoming"),
-            policy=freshness_policy(settings.policy, timedelta(hours=settings.grace_hours)),
+            fetcher=Fetcher(
+                fetching,
+                directory / "incoming",
+                proxies=proxies.chosen(settings.proxy, settings.no_proxy),
+                tls=configured_tls(settings),
+            ),
+            policy=policies.of(),
             local=OwnLists(pki),
             fixed=configured_sources(settings),
             renewal=RenewalPolicy(longest=timedelta(hours=settings.refresh_hours)),
@@ -335,6 +349,7 @@ async def start(parts: Parts, progress: Progress) -> None:
     await parts.cards.recover()
     await parts.orders.recover()
     await parts.certificates.finish_token_writes()
+    await parts.policies.load()
     await parts.revocation.start()
     await ensure_demonstration(parts.store, parts.habilitations, parts.cards)
     progress(ProgressStep(total, total, Text("Ready", "Prêt")))
@@ -357,6 +372,7 @@ def duties(parts: Parts) -> tuple[Duty, ...]:
         Duty("revocation lists of others", timedelta(seconds=15), parts.revocation.renew_due),
         Duty("ages of revocation lists", timedelta(seconds=15), parts.revocation.tell_ages),
         Duty("own revocation lists in the cache", timedelta(seconds=1), parts.revocation.follow_local),
+        Duty("lists that inserted cards name", timedelta(seconds=1), parts.named_lists.follow),
         Duty("archive of revocation lists", 24 * hour, parts.revocation.tidy),
         Duty("OCSP responders", hour, parts.pki.renew_responders),
         Duty("terms of cards", minute, parts.cards.oppose_due),

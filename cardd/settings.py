@@ -180,6 +180,21 @@ class CrlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     issuer_certificate: Annotated[
         str, Meta(min_length=1, description="File with the certificate whose key signs it, PEM or DER.")
     ]
+    urls: Annotated[
+        tuple[str, ...],
+        Meta(max_length=8, description="Further addresses, asked in turn where the first fails."),
+    ] = ()
+    delta_urls: Annotated[
+        tuple[str, ...], Meta(max_length=8, description="Where its delta lists are published.")
+    ] = ()
+    certificate_issuers: Annotated[
+        tuple[str, ...],
+        Meta(
+            max_length=64,
+            description="Files with the certificates of further CAs that it speaks of (an indirect list, or a CA "
+            "with a key of its own for lists).",
+        ),
+    ] = ()
 
 
 class RevocationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -219,7 +234,24 @@ class RevocationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     ] = 90
     proxy: Annotated[
         str,
-        Meta(pattern=r"^(https?://[^\s]+)?$", description="HTTP proxy for fetching lists. Empty: none."),
+        Meta(
+            pattern=r"^(none|https?://[^\s]+)?$",
+            description="Proxy for fetching lists. Empty: `http_proxy` and `https_proxy` of the environment; `none`: "
+            "none, whatever they say.",
+        ),
+    ] = ""
+    no_proxy: Annotated[
+        str,
+        Meta(
+            description="Hosts and domains reached without the proxy, separated by commas. Empty: `no_proxy` of the "
+            "environment."
+        ),
+    ] = ""
+    ca_file: Annotated[
+        str,
+        Meta(
+            description="PEM file of further CAs that certify HTTPS servers of lists. Empty: the system's only."
+        ),
     ] = ""
     private_redirects: Annotated[
         bool, Meta(description="Whether a public address may redirect to a private one.")

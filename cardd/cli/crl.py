@@ -1,20 +1,16 @@
 """`cardd crl …`: the revocation lists that the daemon keeps, and the status of certificates."""
 
-import hashlib
-import os
-import time
-from pathlib import Path
-
 import click
 import msgspec
 
-from cardd.cli.crlfiles import export_all
+from cardd.cli import crlexport, crlpolicy, crlsources
+from cardd.cli.crlprogress import refreshed
 from cardd.cli.exits import ExitCode
 from cardd.cli.language import say
 from cardd.cli.options import Group, Options, page_options, pass_options
 from cardd.cli.output import note, print_answer, print_facts, print_json, print_more, print_table
+from cardd.cli.pemfiles import as_pem, spki_sha256
 from cardd.client import Answer, segment
-from cardd.revocation.policies import FRESHNESS_POLICIES
 from cardd.revocation.types import CrlView, Decision, RevocationAnswer
 
 
@@ -25,6 +21,17 @@ class _Answers(msgspec.Struct, frozen=True):
 @click.group("crl", cls=Group)
 def command() -> None:
     """Work with the revocation lists that the daemon keeps."""
+
+
+for _each in (
+    crlexport.command,
+    crlpolicy.command,
+    crlsources.prepared,
+    crlsources.enable,
+    crlsources.disable,
+    crlsources.learn,
+):
+    command.add_command(_each)
 
 
 @command.command("list")
@@ -82,19 +89,37 @@ def show(options: Options, *, crl: str) -> None:
     help="Certificate whose key signs the list, PEM or DER.",
 )
 @click.option("--delta-url", "delta_urls", multiple=True, help="Where its delta lists are published.")
+@click.option(
+    "--also-for",
+    "also_for",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False),
+    help="Certificate of a further CA that the list speaks of: an indirect list, or a CA with a key for lists.",
+)
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for the first fetch.")
 @pass_options
 def add(
-    options: Options, *, url: tuple[str, ...], issuer_file: str, delta_urls: tuple[str, ...], wait: bool
+    options: Options,
+    *,
+    url: tuple[str, ...],
+    issuer_file: str,
+    delta_urls: tuple[str, ...],
+    also_for: tuple[str, ...],
+    wait: bool,
 ) -> None:
     """Keep the list published at URL, and at further ones where the first fails."""
-    issuer = _pem(issuer_file)
-    body = {"issuer_certificate": issuer, "urls": url, "delta_urls": delta_urls}
+    issuer = as_pem(issuer_file)
+    body = {
+        "issuer_certificate": issuer,
+        "urls": url,
+        "delta_urls": delta_urls,
+        "certificate_issuers": [as_pem(path) for path in also_for],
+    }
     client = options.client()
     answer = client.post("/crls", body)
     if wait:
         added = answer.decode(CrlView)
-        answer = client.post(f"/crls/{segment(added.id)}/refresh")
+        answer = refreshed(client, added.id)
     _print_list(options, answer)
 
 
@@ -103,7 +128,7 @@ def add(
 @pass_options
 def refresh(options: Options, *, crl: str) -> None:
     """Fetch a list now and wait for it."""
-    _print_list(options, options.client().post(f"/crls/{segment(crl)}/refresh"))
+    _print_list(options, refreshed(options.client(), crl))
 
 
 @command.command("remove")
@@ -127,7 +152,7 @@ def remove(options: Options, *, crl: str) -> None:
     help="With --serial: the issuer's certificate.",
 )
 @click.option("--serial", help="With --issuer: the serial, hexadecimal.")
-@click.option("--policy", type=click.Choice(list(FRESHNESS_POLICIES)), help="What to make of ageing lists.")
+@click.option("--policy", help="What to make of ageing lists: a name of `cardd crl policy list`.")
 @pass_options
 def check(
     options: Options,
@@ -140,12 +165,12 @@ def check(
     """Say whether a CERTIFICATE, or a serial of an issuer, is revoked; exit code 0 only if it may be accepted."""
     client = options.client()
     if certificate is not None and issuer_file is None and serial is None:
-        body = {"items": [{"certificate": _pem(certificate)}], "policy": policy}
+        body = {"items": [{"certificate": as_pem(certificate)}], "policy": policy}
         answer = client.post("/status", body)
         shown = answer.json()["items"][0]
         found = answer.decode(_Answers).items[0]
     elif certificate is None and issuer_file is not None and serial is not None:
-        query = {"issuer": _spki_sha256(_pem(issuer_file)), "serial": serial, "policy": policy}
+        query = {"issuer": spki_sha256(as_pem(issuer_file)), "serial": serial, "policy": policy}
         answer = client.get("/status", query)
         shown, found = answer.json(), answer.decode(RevocationAnswer)
     else:
@@ -160,56 +185,6 @@ def check(
     else:
         _print_status(found)
     return ExitCode.OK if found.decision is not Decision.REFUSE else ExitCode.FAILED
-
-
-@command.command("export")
-@click.argument("directory", type=click.Path(file_okay=False))
-@click.option("--watch", is_flag=True, help="Stay, and keep the files current.")
-@click.option(
-    "--every",
-    type=click.IntRange(1, 24 * 3600),
-    default=30,
-    show_default=True,
-    help="With --watch: seconds between two looks, where no event comes.",
-)
-@pass_options
-def export(options: Options, *, directory: str, watch: bool, every: int) -> None:
-    """Write the lists into DIRECTORY under OpenSSL's hashed names (HASH.r0), as programs that read files want."""
-    client, target = options.client(), Path(directory)
-    while True:
-        written = export_all(client, target)
-        if options.json:
-            print_json({"directory": os.fspath(target), "written": written})
-        elif written or not watch:
-            count = len(written)
-            note(say(f"{count} lists written to {target}.", f"{count} listes écrites dans {target}."))
-        if not watch:
-            return
-        time.sleep(every)
-
-
-def _pem(path: str) -> str:
-    """Return a certificate's file, PEM or DER, as PEM."""
-    from cryptography import x509  # noqa: PLC0415  slow to import, and not needed by most commands
-    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
-
-    content = Path(path).read_bytes()
-    try:
-        is_pem = b"-----BEGIN" in content
-        load = x509.load_pem_x509_certificate if is_pem else x509.load_der_x509_certificate
-        return load(content).public_bytes(Encoding.PEM).decode()
-    except ValueError:
-        raise click.UsageError(
-            say(f"{path} is no certificate.", f"{path} n’est pas un certificat.")
-        ) from None
-
-
-def _spki_sha256(pem: str) -> str:
-    from cryptography import x509  # noqa: PLC0415
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415
-
-    key = x509.load_pem_x509_certificate(pem.encode()).public_key()
-    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def _print_list(options: Options, answer: Answer) -> None:

@@ -7,7 +7,7 @@ and decoded into the published types on demand, so that `--json` shows what the 
 import http.client
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -67,9 +67,20 @@ class Client:
         """GET a path under `/api/v1`; an error status that is `welcome` is an answer like others."""
         return self._send("GET", path, query=query, accept=accept, welcome=welcome)
 
-    def post(self, path: str, body: Any = None, *, card_session: str | None = None) -> Answer:
-        """POST a JSON body under an `Idempotency-Key` of its own, so that a cut connection may be retried."""
-        return self._send("POST", path, body=body, card_session=card_session, key=str(uuid.uuid4()))
+    def post(
+        self,
+        path: str,
+        body: Any = None,
+        *,
+        card_session: str | None = None,
+        patience: float = ANSWER_SECONDS,
+    ) -> Answer:
+        """POST a JSON body under an `Idempotency-Key` of its own, so that a cut connection may be retried.
+
+        `patience` is how long the answer may take to begin, in seconds.
+        """
+        key = str(uuid.uuid4())
+        return self._send("POST", path, body=body, card_session=card_session, key=key, patience=patience)
 
     def put(self, path: str, body: Any) -> Answer:
         """PUT a JSON body."""
@@ -80,16 +91,20 @@ class Client:
         return self._send("DELETE", path, card_session=card_session)
 
     def events(self, after: int | None = None) -> Iterator[ServerEvent]:
-        """Follow the event stream from the event after `after`, from now on without it; ends when it is cut."""
+        """Follow the event stream from the event after `after`, from now on without it; ends when it is cut.
+
+        The stream is open when this returns: what happens from then on is in it.
+        """
         headers = self._headers(accept="text/event-stream")
         if after is not None:
             headers["Last-Event-ID"] = str(after)
-        with self._connected(STREAM_SECONDS) as connection:
+        with ExitStack() as stack:
+            connection = stack.enter_context(self._connected(STREAM_SECONDS))
             connection.request("GET", f"{API_PREFIX}/events", headers=headers)
             response = connection.getresponse()
             if response.status != http.client.OK:
                 raise problem_of(response.status, response.read())
-            yield from read_events(response)
+            return _followed(stack.pop_all(), response)
 
     def _send(
         self,
@@ -102,6 +117,7 @@ class Client:
         card_session: str | None = None,
         key: str | None = None,
         welcome: frozenset[int] = frozenset(),
+        patience: float = ANSWER_SECONDS,
     ) -> Answer:
         headers = self._headers(accept=accept, card_session=card_session, key=key)
         if body is not None:
@@ -109,17 +125,19 @@ class Client:
         target = API_PREFIX + path + query_string(query)
         encoded = msgspec.json.encode(body) if body is not None else None
         try:
-            answer = self._exchange(method, target, encoded, headers)
+            answer = self._exchange(method, target, encoded, headers, patience)
         except ConnectionCutError:
             # The connection was cut before an answer. What was sent is harmless twice: a GET, a PUT or DELETE
             # of the same state, or a POST with its key.
-            answer = self._exchange(method, target, encoded, headers)
+            answer = self._exchange(method, target, encoded, headers, patience)
         if answer.status >= http.client.BAD_REQUEST and answer.status not in welcome:
             raise problem_of(answer.status, answer.body)
         return answer
 
-    def _exchange(self, method: str, target: str, body: bytes | None, headers: dict[str, str]) -> Answer:
-        with self._connected(ANSWER_SECONDS) as connection:
+    def _exchange(
+        self, method: str, target: str, body: bytes | None, headers: dict[str, str], patience: float
+    ) -> Answer:
+        with self._connected(patience) as connection:
             connection.request(method, target, body=body, headers=headers)
             response = connection.getresponse()
             return Answer(response.status, response.read())
@@ -163,3 +181,8 @@ class Client:
             ) from None
         finally:
             connection.close()
+
+
+def _followed(connected: ExitStack, response: http.client.HTTPResponse) -> Iterator[ServerEvent]:
+    with connected:
+        yield from read_events(response)

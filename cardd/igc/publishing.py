@@ -28,6 +28,10 @@ from cardd.store import Store, Transaction, tables
 from cardd_pkcs11.tasks import together
 
 
+#: A list further ahead than this was made while the clock was wrong: clients would take it for one of the future.
+_CLOCK_SKEW = timedelta(minutes=5)
+
+
 class ListKind(StrEnum):
     """A complete list, or what changed since a base (RFC 5280 §5.2.4)."""
 
@@ -146,6 +150,7 @@ class CrlPublisher:
         return bool(
             row.crl_wanted
             or row.crl_number > full.number
+            or now < full.this_update - _CLOCK_SKEW
             or now >= self._bases[name].this_update + self._parts.base_every
             or now >= full.next_update - self._parts.policy.crl_refresh_before
             or now >= delta.next_update - self._parts.policy.delta_refresh_before

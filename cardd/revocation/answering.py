@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
-import structlog
 from cryptography import x509
 
 from cardd.revocation import archive
@@ -23,8 +22,7 @@ from cardd.revocation.types import (
     SpkiHash,
     Status,
 )
-
-_log = structlog.get_logger(__name__)
+from cardd.revocation.verifying import is_issued_by
 
 #: Answers of a batch that are made before other work gets its turn; about a millisecond.
 _BATCH_PIECE = 200
@@ -98,7 +96,7 @@ class Answers:
     def _covers_of_issuer(self, certificate: x509.Certificate) -> tuple[Cover, ...]:
         """Return the sources for the CA whose key signed a certificate; a name in common is not enough."""
         for authority in self._holdings.authorities():
-            if issued(certificate, authority):
+            if is_issued_by(certificate, authority):
                 return self._holdings.covers.get(spki_sha256(authority), ())
         return ()
 
@@ -127,15 +125,3 @@ class Answers:
             at=at,
             policy=policy,
         )
-
-
-def issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
-    """Tell whether a CA's key signed a certificate."""
-    try:
-        certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, x509.InvalidVersion) as _:
-        return False
-    except Exception as error:  # noqa: BLE001 (InvalidSignature and UnsupportedAlgorithm have no common base)
-        _log.debug("not its issuer", reason=type(error).__name__)
-        return False
-    return True

@@ -12,14 +12,13 @@ from cryptography import x509
 from cardd.errors import FieldProblem, InvalidFieldsError
 from cardd.events import EventType
 from cardd.revocation import sources
-from cardd.revocation.answering import Answers, issued
+from cardd.revocation.answering import Answers
 from cardd.revocation.cacheparts import CacheParts, RawList
 from cardd.revocation.errors import ListUnavailableError
 from cardd.revocation.fetching import unsupported
 from cardd.revocation.holdings import Holdings
 from cardd.revocation.index import HeldFacts
 from cardd.revocation.jobs import TidyJob, list_path
-from cardd.revocation.names import urls_of
 from cardd.revocation.ownlists import OwnLists
 from cardd.revocation.renewals import Renewals
 from cardd.revocation.sources import NewSource, Source
@@ -95,6 +94,11 @@ class RevocationCache:
         """Answer for a certificate; at a past time, from the lists in force then."""
         return await self._answers.status_of(certificate, at, policy)
 
+    def signer(self, source: CrlId) -> x509.Certificate | None:
+        """Return the certificate whose key signs a list; None where the list is not kept any more."""
+        known = self._holdings.sources.get(source)
+        return None if known is None else known.signer
+
     async def archived(self, issuer: SpkiHash, at: datetime) -> list[ArchivedList]:
         """Return the lists of a CA that were in force at a past time: complete ones, and deltas that fit."""
         return await self._answers.archived(issuer, at)
@@ -142,25 +146,24 @@ class RevocationCache:
         self._renewals.start(source.id)
         return self._view(source)
 
-    async def learn(self, certificate: x509.Certificate) -> list[CrlId]:
-        """Keep the lists that a certificate names, where its issuer is known here already.
+    async def keep(self, new: NewSource) -> CrlView:
+        """Keep a list from now on, as it is where it is kept already; its first fetch begins at once."""
+        source = self._holdings.sources.get(new.id)
+        if source is None:
+            source = await self._holdings.add(new)
+            self._renewals.start(source.id)
+        return self._view(source)
 
-        Their addresses have to be public ones. Addresses of lists that are kept are passed over; so is a
-        certificate whose issuer is unknown, since nothing could verify its list.
-        """
-        issuer = next((c for c in self._holdings.authorities() if issued(certificate, c)), None)
-        if issuer is None:
-            return []
-        try:
-            points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
-        except x509.ExtensionNotFound:
-            return []
-        kept = {url for source in self._holdings.sources.all() for url in source.urls}
-        urls = tuple(url for url in urls_of(points) if unsupported(url) is None)
-        if not urls or not kept.isdisjoint(urls) or self._is_local(issuer):
-            return []
-        new = NewSource(sources.derived_id(issuer, urls), "certificate", issuer, urls=urls)
-        return [(await self._holdings.add(new)).id]
+    def lacks(self, new: NewSource) -> bool:
+        """Tell whether nothing kept is fetched from the addresses of a list, nor is the list the local PKI's own."""
+        known = self._holdings.sources.all()
+        kept = {url for source in known for url in source.urls}
+        is_local = any(source.origin == "local" and source.signer == new.signer for source in known)
+        return not is_local and kept.isdisjoint(new.urls) and self._holdings.sources.get(new.id) is None
+
+    def authorities(self) -> list[x509.Certificate]:
+        """Return the certificates of the CAs that the lists kept speak for."""
+        return self._holdings.authorities()
 
     async def remove(self, source: str) -> None:
         """Forget a list and its archive; raises `NotFoundError` or `SourceFixedError`."""
@@ -209,13 +212,9 @@ class RevocationCache:
 
     # Inside
 
-    def _is_local(self, issuer: x509.Certificate) -> bool:
-        return any(
-            source.origin == "local" and source.signer == issuer for source in self._holdings.sources.all()
-        )
-
     def _view(self, source: Source, language: Language = "en") -> CrlView:
         held, error = self._holdings.of(source.id), source.last_error
+        received, announced = self._renewals.received(source.id)
         more = {} if held is None else _shown(held)
         return sources.view_of(
             source,
@@ -223,7 +222,8 @@ class RevocationCache:
             last_error=None if error is None else error.text.in_language(language),
             last_error_code=None if error is None else error.code,
             fetching=self._renewals.is_fetching(source.id),
-            progress=self._renewals.received(source.id),
+            progress=received,
+            progress_total=announced,
             **more,
         )
 
@@ -236,8 +236,11 @@ class RevocationCache:
                     await self._holdings.sources.forget(tx, source)
                 self._holdings.sources.drop(source)
         for new in wanted.values():
-            if self._holdings.sources.get(new.id) is None:
+            known = self._holdings.sources.get(new.id)
+            if known is None:
                 await self._holdings.add(new)
+            elif known.described != new:
+                await self._holdings.change(known, known.redescribed(new), None)
 
 
 def _check_urls(urls: Sequence[str], name: str, *, required: bool) -> None:

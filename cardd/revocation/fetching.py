@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 import os
 import socket
+import ssl
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -25,10 +26,19 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from cardd.revocation.errors import FetchFailedError
+from cardd.revocation.proxies import Proxies
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CHUNK = 256 * 1024
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+
+
+#: Told of the bytes received so far, and of those that the server announced.
+Progress = Callable[[int, int | None], None]
+
+
+def _no_progress(_: int, __: int | None) -> None:
+    """Tell nobody."""
 
 
 class FetchPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +51,6 @@ class FetchPolicy(msgspec.Struct, frozen=True, kw_only=True):
     size_limit: int = 256 * 1024 * 1024
     """Largest list, in bytes, as it is after decompression."""
     redirects: int = 5
-    proxy: str | None = None
     private_redirects: bool = False
     """Whether a public address may redirect to a private one."""
 
@@ -89,7 +98,7 @@ def unsupported(url: str) -> FetchFailedError | None:
 
 
 class Fetcher:
-    """Fetches lists under one policy."""
+    """Fetches lists under one policy; servers over HTTPS are verified by `tls`, by default with the system's CAs."""
 
     def __init__(
         self,
@@ -98,11 +107,15 @@ class Fetcher:
         *,
         private: Callable[[str], bool] = is_private,
         resolver: AbstractResolver | None = None,
+        proxies: Proxies = Proxies(),  # noqa: B008  (immutable)
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._policy = policy
         self._directory = directory
         self._private = private
         self._resolver = resolver
+        self._proxies = proxies
+        self._tls = tls
 
     async def fetch(
         self,
@@ -110,9 +123,9 @@ class Fetcher:
         validators: Validators,
         *,
         may_be_private: bool = True,
-        progress: Callable[[int], None] = lambda _: None,
+        progress: Progress = _no_progress,
     ) -> Fetched:
-        """Fetch one address; `progress` is given the bytes received so far.
+        """Fetch one address; `progress` is given the bytes received so far and those announced.
 
         With `may_be_private` false, an address found in a certificate, it must be a public one. Raises
         `FetchFailedError`; nothing is left on disk then.
@@ -128,19 +141,23 @@ class Fetcher:
             raise _unreachable(url, "tls", str(error.certificate_error)) from None
         except aiohttp.ClientSSLError as error:
             raise _unreachable(url, "tls", str(error)) from None
+        except aiohttp.ClientHttpProxyError as error:
+            raise _proxy_failed(f"HTTP {error.status}") from None
+        except aiohttp.ClientProxyConnectionError:
+            raise _proxy_failed("no connection") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _unreachable(url, "connection", str(error) or type(error).__name__) from None
 
     async def _follow(
-        self, url: str, validators: Validators, progress: Callable[[int], None], *, may_be_private: bool
+        self, url: str, validators: Validators, progress: Progress, *, may_be_private: bool
     ) -> Fetched:
         guard = _Guard(self._private, self._resolver or ThreadedResolver(), may_be_private=may_be_private)
         timeout = aiohttp.ClientTimeout(
             total=None, connect=self._policy.connect_seconds, sock_read=self._policy.idle_seconds
         )
-        # With a proxy it is the proxy that resolves names; only numeric addresses can be judged here.
-        resolver = guard if self._policy.proxy is None else None
-        connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, force_close=True)
+        connector = aiohttp.TCPConnector(
+            resolver=guard, use_dns_cache=False, force_close=True, ssl=self._tls or True
+        )
         async with aiohttp.ClientSession(
             connector=connector, timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
         ) as session:
@@ -150,11 +167,10 @@ class Fetcher:
                 if problem is not None:
                     raise problem
                 guard.check_literal(target)
+                proxy = self._proxies.of(target)
+                guard.through(proxy)
                 async with session.get(
-                    target,
-                    headers=_headers(validators),
-                    allow_redirects=False,
-                    proxy=self._policy.proxy,
+                    target, headers=_headers(validators), allow_redirects=False, proxy=proxy
                 ) as response:
                     if response.status not in _REDIRECTS:
                         return await self._answered(response, validators, url, progress)
@@ -172,10 +188,12 @@ class Fetcher:
         response: aiohttp.ClientResponse,
         validators: Validators,
         url: str,
-        progress: Callable[[int], None],
+        progress: Progress,
     ) -> Fetched:
         if response.status == HTTPStatus.NOT_MODIFIED:
             return Fetched(None, validators, url)
+        if response.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            raise _proxy_failed(f"HTTP {response.status:d}")
         if response.status != HTTPStatus.OK:
             raise FetchFailedError.of(
                 "http_status",
@@ -198,9 +216,7 @@ class Fetcher:
         )
         return Fetched(path, given, url)
 
-    async def _receive(
-        self, response: aiohttp.ClientResponse, path: Path, progress: Callable[[int], None]
-    ) -> None:
+    async def _receive(self, response: aiohttp.ClientResponse, path: Path, progress: Progress) -> None:
         """Write the body to a file, decompressed, never holding more than a piece of it."""
         received, written, pending = 0, 0, bytearray()
         unpack = _decompressor(response.headers.get("Content-Encoding", "identity"))
@@ -215,7 +231,7 @@ class Fetcher:
                     await asyncio.to_thread(file.write, bytes(pending))
                     written += len(pending)
                     pending.clear()
-                progress(received)
+                progress(received, response.content_length)
             await asyncio.to_thread(file.write, bytes(pending))
 
     def _too_large(self) -> FetchFailedError:
@@ -225,6 +241,18 @@ class Fetcher:
             f"The list exceeds {limit} bytes (setting revocation.size_limit_mib).",
             f"La liste dépasse {limit} octets (paramètre revocation.size_limit_mib).",
         )
+
+
+def tls_context(ca_file: str) -> ssl.SSLContext | None:
+    """Return what verifies servers by the system's CAs and those of a PEM file; None without a file.
+
+    Raises `OSError`, of which `ssl.SSLError` is one, for a file without certificates.
+    """
+    if not ca_file:
+        return None
+    context = ssl.create_default_context()
+    context.load_verify_locations(cafile=ca_file)
+    return context
 
 
 class _Guard(AbstractResolver):
@@ -241,13 +269,20 @@ class _Guard(AbstractResolver):
         self._resolver = resolver
         self._allowed = may_be_private
         self._began_public: bool | None = None
+        self._proxy: str | None = None
+
+    def through(self, proxy: str | None) -> None:
+        """Let a proxy of the operator's be where it is. It resolves the names of what it fetches itself, so that
+        only numeric addresses can be judged here.
+        """
+        self._proxy = None if proxy is None else urlsplit(proxy).hostname
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """Resolve a name to addresses that may be connected to."""
         found = await self._resolver.resolve(host, port, family)
-        for each in found:
+        for each in found if host != self._proxy else ():
             self._check(each["host"])
         return found
 
@@ -264,7 +299,7 @@ class _Guard(AbstractResolver):
 
     def redirected(self) -> None:
         """Note that the address led elsewhere: from a public one, not to a private one."""
-        if self._began_public:
+        if self._began_public or (self._began_public is None and self._proxy is not None):
             self._allowed = False
 
     def _check(self, address: str) -> None:
@@ -327,6 +362,15 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     except (TypeError, ValueError):
         return None
     return max((moment - answered).total_seconds(), 0.0)
+
+
+def _proxy_failed(reason: str) -> FetchFailedError:
+    """Tell what is wrong with the proxy without its address, which may hold a password."""
+    return FetchFailedError.of(
+        "proxy",
+        f"The proxy does not fetch it ({reason}; setting revocation.proxy, or http_proxy of the environment).",
+        f"Le mandataire ne l’obtient pas ({reason} ; paramètre revocation.proxy, ou http_proxy de l’environnement).",
+    )
 
 
 def _timeout(seconds: float) -> FetchFailedError:

@@ -51,6 +51,7 @@ class FindingCode(StrEnum):
     LIST_STALE = "list_stale"
     LIST_EXPIRED = "list_expired"
     LIST_INSUFFICIENT = "list_insufficient"
+    LIST_SIGNER_UNFIT = "list_signer_unfit"
     ARCHIVE_MISSING = "archive_missing"
     STATUS_NOT_ASKED = "status_not_asked"
     IGC_CPS_RETIRED = "igc_cps_retired"

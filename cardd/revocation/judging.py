@@ -202,6 +202,23 @@ def revocation_findings(
     return []
 
 
+def unfit_signer(place: Place) -> Finding:
+    """Tell that the list for a certificate is signed by somebody who is not, or no longer, entitled to."""
+    return about(
+        FindingCode.LIST_SIGNER_UNFIT,
+        place,
+        "the list that speaks of {it} is signed with a key whose certificate has no valid path to the same root, or "
+        "is revoked.",
+        "la liste portant sur {it} est signée par une clé dont le certificat n’a pas de chaîne valide vers la même "
+        "racine, ou est révoqué.",
+        severity=Severity.WARNING,
+        advice=Text(
+            "Ask whoever publishes the list for one signed with a valid certificate.",
+            "Demandez à qui publie la liste de la faire signer avec un certificat valide.",
+        ),
+    )
+
+
 def _revoked(answer: RevocationAnswer, place: Place, moment: datetime) -> Finding:
     since, reason = answer.revoked_at, answer.reason or "unspecified"
     when_en = f" on {since:%Y-%m-%d %H:%M:%S} UTC" if since is not None else ""

@@ -4,9 +4,7 @@ from datetime import timedelta
 
 import msgspec
 
-from cardd.errors import FieldProblem, InvalidFieldsError
 from cardd.revocation.types import Decision, FreshnessPolicy
-from cardd.text import Text
 
 
 class RenewalPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,17 +39,10 @@ FRESHNESS_POLICIES = {
 }
 
 
-def freshness_policy(name: str, grace: timedelta) -> FreshnessPolicy:
-    """Return a policy by its name, `grace` with the time that the settings give it.
-
-    Raises `InvalidFieldsError` for another name.
-    """
-    policy = FRESHNESS_POLICIES.get(name)
-    if policy is None:
-        known = ", ".join(FRESHNESS_POLICIES)
-        raise InvalidFieldsError(
-            [FieldProblem("policy", Text(f"must be one of {known}", f"doit être l’une de {known}"))]
-        )
-    if policy.expired_hours is None:
-        return policy
-    return msgspec.structs.replace(policy, expired_hours=int(grace.total_seconds() // 3600))
+def built_in(grace: timedelta) -> dict[str, FreshnessPolicy]:
+    """Return the policies that every daemon has, by name; `grace` lasts as long as the settings say."""
+    hours = int(grace.total_seconds() // 3600)
+    return {
+        name: policy if policy.expired_hours is None else msgspec.structs.replace(policy, expired_hours=hours)
+        for name, policy in FRESHNESS_POLICIES.items()
+    }

@@ -37,7 +37,7 @@ class Renewals:
         self._holdings = holdings
         self._flights: Flights[Source] = Flights()
         self._room = asyncio.Semaphore(_MOST_FLIGHTS)
-        self._received: dict[CrlId, int] = {}
+        self._received: dict[CrlId, tuple[int, int | None]] = {}
 
     async def close(self) -> None:
         """End the fetches under way."""
@@ -47,9 +47,9 @@ class Renewals:
         """Tell whether a fetch of a list is under way."""
         return source in self._flights
 
-    def received(self, source: CrlId) -> int | None:
-        """Return the bytes that a fetch under way has received."""
-        return self._received.get(source)
+    def received(self, source: CrlId) -> tuple[int | None, int | None]:
+        """Return the bytes that a fetch under way has received, and those that its server announced."""
+        return self._received.get(source, (None, None))
 
     def start_due(self) -> list[asyncio.Task[Source]]:
         """Begin the fetches that are due."""
@@ -106,7 +106,7 @@ class Renewals:
             url,
             validators,
             may_be_private=source.may_be_private,
-            progress=lambda received: self._received.__setitem__(source.id, received),
+            progress=lambda *received: self._received.__setitem__(source.id, received),
         )
         if fetched.path is None:
             if current is None:

@@ -1,40 +1,21 @@
-"""Where lists come from: the rows of the cache's sources, and the addresses of ANS's published lists."""
+"""Where lists come from: the rows of the cache's sources, and their state in memory."""
 
 import base64
 import hashlib
 from datetime import datetime
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import sqlalchemy as sa
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 
 from cardd.errors import FieldProblem, InvalidFieldsError
 from cardd.revocation.errors import SourceFixedError, SourceKnownError
 from cardd.revocation.names import spki_sha256
 from cardd.revocation.types import CrlId, CrlView, Freshness, SpkiHash
-from cardd.settings import RevocationSettings, SettingsError
 from cardd.store import Store, Transaction, tables
-from cardd.text import Text
-
-#: Where ANS publishes the lists of IGC-Santé TEST, decoded from its TEST certificates.
-IGC_SANTE_URL = "http://igc-sante.esante.gouv.fr/CRL/{name}.crl"
-
-#: The CAs of IGC-Santé TEST: the name their list is published under, and their CN.
-IGC_SANTE_TEST = {
-    "ACR-EL-TEST": "TEST AC RACINE IGC-SANTE ELEMENTAIRE",
-    "ACR-ST-TEST": "TEST AC RACINE IGC-SANTE STANDARD",
-    "ACR-FO-TEST": "TEST AC RACINE IGC-SANTE FORT",
-    "ACI-EL-ORG-TEST": "TEST AC IGC-SANTE ELEMENTAIRE ORGANISATIONS",
-    "ACI-EL-PP-TEST": "TEST AC IGC-SANTE ELEMENTAIRE PERSONNES",
-    "ACI-ST-ORG-TEST": "TEST AC IGC-SANTE STANDARD ORGANISATIONS",
-    "ACI-ST-PP-TEST": "TEST AC IGC-SANTE STANDARD PERSONNES",
-    "ACI-FO-ORG-TEST": "TEST AC IGC-SANTE FORT ORGANISATIONS",
-    "ACI-FO-PP-TEST": "TEST AC IGC-SANTE FORT PERSONNES",
-}
+from cardd.text import Language, Text
 
 #: Origins whose lists the API cannot remove.
 _FIXED = frozenset({"local", "settings", "igc-sante"})
@@ -75,6 +56,15 @@ class Source(NamedTuple):
         """Whether its addresses may be private ones: the operator's may, those found in certificates not."""
         return self.origin != "certificate"
 
+    @property
+    def described(self) -> "NewSource":
+        """What was said of it when it was added."""
+        return NewSource(self.id, self.origin, self.signer, self.others, self.urls, self.delta_urls)
+
+    def redescribed(self, new: "NewSource") -> "Source":
+        """Return the same list with what is said of it now; validators of addresses that stay are kept."""
+        return self._replace(**new._asdict())
+
 
 class NewSource(NamedTuple):
     """A list to keep from now on."""
@@ -85,6 +75,30 @@ class NewSource(NamedTuple):
     others: tuple[x509.Certificate, ...] = ()
     urls: tuple[str, ...] = ()
     delta_urls: tuple[str, ...] = ()
+
+
+class Keeper(Protocol):
+    """The cache, as those who give it lists to keep see it."""
+
+    def authorities(self) -> list[x509.Certificate]:
+        """Return the certificates of the CAs that the lists kept speak for."""
+        ...
+
+    def lacks(self, new: NewSource) -> bool:
+        """Tell whether nothing kept is fetched from the addresses of a list, nor is the list the local PKI's own."""
+        ...
+
+    async def keep(self, new: NewSource) -> CrlView:
+        """Keep a list from now on, as it is where it is kept already."""
+        ...
+
+    def lists(self, language: Language = "en") -> list[CrlView]:
+        """Return every list."""
+        ...
+
+    async def remove(self, source: str) -> None:
+        """Forget a list; raises `NotFoundError` or `SourceFixedError`."""
+        ...
 
 
 class Sources:
@@ -133,6 +147,7 @@ class Sources:
         """Store a changed source."""
         values = {
             **_described(source),
+            "origin": source.origin,
             "validators": source.validators,
             "confirmed_at": source.confirmed_at,
             "next_fetch_at": source.next_fetch_at,
@@ -194,40 +209,6 @@ def read_certificate(given: str | bytes, field: str) -> x509.Certificate:
                 )
             ]
         ) from None
-
-
-def igc_sante_sources(directory: Path) -> list[NewSource]:
-    """Return the lists of the IGC-Santé TEST CAs whose certificates are in a directory."""
-    wanted = {common_name: name for name, common_name in IGC_SANTE_TEST.items()}
-    found: dict[str, NewSource] = {}
-    for path in sorted(directory.glob("*")):
-        if path.suffix not in (".cer", ".crt", ".der", ".pem"):
-            continue
-        certificate = read_certificate(path.read_bytes(), path.name)
-        common_names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        name = wanted.get(str(common_names[0].value)) if common_names else None
-        if name is not None:
-            url = IGC_SANTE_URL.format(name=name)
-            found[name] = NewSource(CrlId(f"IGC-SANTE-{name}"), "igc-sante", certificate, urls=(url,))
-    return list(found.values())
-
-
-def configured_sources(settings: RevocationSettings) -> list[NewSource]:
-    """Return the lists that the settings name; raises `SettingsError` for a certificate that cannot be read."""
-    found = []
-    try:
-        for each in settings.lists:
-            content = Path(each.issuer_certificate).read_bytes()
-            signer = read_certificate(content, "revocation.lists.issuer_certificate")
-            found.append(NewSource(derived_id(signer, (each.url,)), "settings", signer, urls=(each.url,)))
-        if settings.igc_sante:
-            found += igc_sante_sources(Path(settings.igc_sante))
-    except (OSError, InvalidFieldsError) as error:
-        reason = error.detail if isinstance(error, InvalidFieldsError) else Text(str(error), str(error))
-        raise SettingsError(
-            Text(f"[revocation]: {reason.en}.", f"[revocation] : {reason.fr}."),
-        ) from None
-    return found
 
 
 def view_of(source: Source, *, state: Freshness, **more: Any) -> CrlView:

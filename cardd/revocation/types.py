@@ -18,6 +18,18 @@ CrlId = NewType("CrlId", str)
 SpkiHash = NewType("SpkiHash", str)
 
 
+#: Name of a freshness policy: one that is built in, or one that was stored.
+PolicyName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[^\s/\\]([^/\\\x00-\x1f]*[^\s/\\])?$",
+        description="`standard`, `strict`, `warn`, `grace`, or one stored under `/freshness-policies`.",
+    ),
+]
+
+
 class Freshness(StrEnum):
     """How far the data behind an answer can be relied on; never mixed with the status itself."""
 
@@ -93,6 +105,43 @@ class FreshnessPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How long after nextUpdate `expired` holds, in hours; from then on, `refuse`. None: without end."""
 
 
+class PolicyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A freshness policy to store."""
+
+    stale: Annotated[Decision, Meta(description="Of an answer by a list whose renewal is overdue.")] = (
+        Decision.WARN
+    )
+    expired: Annotated[
+        Decision,
+        Meta(
+            description="Of an answer by an expired list; `refuse` answers `unknown`. Not milder than `stale`."
+        ),
+    ] = Decision.REFUSE
+    expired_hours: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                le=24 * 366,
+                description="How long after nextUpdate `expired` holds, in hours; then `refuse`. Null: without end.",
+            ),
+        ]
+        | None
+    ) = None
+
+
+class PolicyView(msgspec.Struct, frozen=True, kw_only=True):
+    """A freshness policy as the API shows it."""
+
+    name: str
+    stale: Decision
+    expired: Decision
+    expired_hours: int | None
+    built_in: bool
+    default: bool
+    """Whether callers without a policy of their own get it (setting `revocation.policy`)."""
+
+
 class Question(NamedTuple):
     """One certificate asked for: its issuer's key and its serial."""
 
@@ -131,8 +180,24 @@ class CrlView(msgspec.Struct, frozen=True, kw_only=True):
     fetching: bool = False
     progress: int | None = None
     """Bytes received of a fetch under way."""
+    progress_total: int | None = None
+    """Bytes that its server announced."""
     notes: tuple[str, ...] = ()
     """What was put up with, such as PEM where DER is due."""
+
+
+class PreparedList(msgspec.Struct, frozen=True, kw_only=True):
+    """A list whose name and address are known, and which is kept once somebody says so."""
+
+    name: str
+    """What it is published under, such as `ACI-EL-ORG-TEST`."""
+    authority: str
+    """Common name of its CA."""
+    url: str
+    held: bool
+    """Whether the CA's certificate, which verifies the list, is held."""
+    crl: CrlView | None
+    """The list as kept; null while it is off."""
 
 
 class CrlRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -207,6 +272,10 @@ class Revocation(Protocol):
         """Answer for a certificate, matching its distribution points (RFC 5280 §6.3.3); at a past time
         from the lists that were in force then.
         """
+        ...
+
+    def signer(self, source: CrlId) -> "x509.Certificate | None":
+        """Return the certificate whose key signs a list; None where the list is not kept any more."""
         ...
 
     async def archived(self, issuer: SpkiHash, at: datetime) -> list[ArchivedList]:

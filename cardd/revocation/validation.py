@@ -5,10 +5,12 @@ best verdict counts, since one path that holds is enough.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from cardd.clock import Clock
@@ -22,10 +24,12 @@ from cardd.revocation.judging import (
     out_of_time,
     retired_finding,
     revocation_findings,
+    unfit_signer,
     unknown_issuer,
     use_findings,
     verdict,
 )
+from cardd.revocation.names import spki_sha256
 from cardd.revocation.paths import Candidate, Material, PathRules, candidates
 from cardd.revocation.reading import certificates_in, list_in
 from cardd.revocation.trust import HeldAuthority, TrustStore
@@ -49,6 +53,16 @@ _OF_TIME = frozenset({FindingCode.EXPIRED, FindingCode.NOT_YET_VALID})
 _AT_ONCE = 2
 
 
+class PolicyChoice(Protocol):
+    """The freshness policies, as a validation sees them."""
+
+    def of(
+        self, name: str | None = None, callers: Iterable[str] = (), field: str = "policy"
+    ) -> FreshnessPolicy:
+        """Return the policy of a request; raises `InvalidFieldsError` naming `field` where there is none."""
+        ...
+
+
 @dataclass(frozen=True)
 class _Asked:
     """A request, read."""
@@ -61,7 +75,7 @@ class _Asked:
     at: datetime | None
     moment: datetime
     policy: ValidationPolicy
-    freshness: FreshnessPolicy | None
+    freshness: FreshnessPolicy
 
     @property
     def rules(self) -> PathRules:
@@ -92,17 +106,23 @@ class _Verdict:
 
 @dataclass
 class Validation:
-    """Validates certificates; `policies` are the freshness policies by name."""
+    """Validates certificates; `policies` says what a request makes of ageing lists."""
 
     trust: TrustStore
     revocation: Revocation
     clock: Clock
-    policies: Mapping[str, FreshnessPolicy] = field(default_factory=dict)
+    policies: PolicyChoice
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
-    async def validate(self, request: ValidationRequest, language: Language = "en") -> ValidationView:
-        """Validate a certificate for now, or for a past moment; raises `InvalidFieldsError` for what is unreadable."""
-        asked = _read(request, self.clock.now(), self.policies)
+    async def validate(
+        self, request: ValidationRequest, language: Language = "en", callers: Iterable[str] = ()
+    ) -> ValidationView:
+        """Validate a certificate for now, or for a past moment; `callers` are the names of the application that asks.
+
+        Raises `InvalidFieldsError` for what is unreadable and for a freshness policy that there is not.
+        """
+        freshness = self.policies.of(request.policy.freshness, callers, "policy.freshness")
+        asked = _read(request, self.clock.now(), freshness)
         async with self._turns:
             return _view(asked, await self._concluded(asked), language)
 
@@ -141,7 +161,8 @@ class Validation:
             return _Verdict(domain, [*findings, _not_asked()], path)
         if any(each.code not in _OF_TIME for each in candidate.findings):
             return _Verdict(domain, findings, path)
-        answers = await self._answers(candidate, asked, material)
+        answers, doubts = await self._answers(candidate, asked, material)
+        findings.extend(doubts)
         past = asked.at is not None and not asked.crls
         for index, answer in enumerate(answers):
             place = Place(index, path[index].subject)
@@ -150,22 +171,59 @@ class Validation:
 
     async def _answers(
         self, candidate: Candidate, asked: _Asked, material: Material
-    ) -> Sequence[RevocationAnswer]:
-        """Return what is known of revocation for each certificate below the anchor, the one asked about first."""
+    ) -> tuple[Sequence[RevocationAnswer], list[Finding]]:
+        """Return what is known of revocation for each certificate below the anchor, the one asked about first,
+        and which lists could not be used.
+        """
         if asked.crls:
+            given = givenlists.answers
             return await asyncio.to_thread(
-                givenlists.answers, candidate.path, material, asked.rules, asked.moment, asked.crls
-            )
-        return [await self._answer(der, asked) for der in candidate.certificates[:-1]]
+                given, candidate.path, material, asked.rules, asked.moment, asked.crls
+            ), []
+        answers: list[RevocationAnswer] = []
+        doubts: list[Finding] = []
+        for index, der in enumerate(candidate.certificates[:-1]):
+            answer = await self._answer(der, asked)
+            if not await self._signer_holds(answer, candidate.certificates, asked):
+                doubts.append(unfit_signer(Place(index, facts_of(der).subject)))
+                answer = _nothing_known()
+            answers.append(answer)
+        return answers, doubts
 
     async def _answer(self, der: bytes, asked: _Asked) -> RevocationAnswer:
         certificate = loaded_certificate(der)
         if certificate is None:
-            return RevocationAnswer(status=Status.UNKNOWN, freshness=Freshness.UNAVAILABLE)
+            return _nothing_known()
         return await self.revocation.status_of(certificate, asked.at, asked.freshness)
 
+    async def _signer_holds(
+        self, answer: RevocationAnswer, certificates: Sequence[bytes], asked: _Asked
+    ) -> bool:
+        """Tell whether who signed the list that answers is on the path, or has a path to the same anchor and is
+        not revoked (RFC 5280 §6.3.3 f).
+        """
+        signer = self.revocation.signer(answer.source) if answer.source is not None else None
+        if signer is None or _has_key(signer, certificates):
+            return True
+        der = signer.public_bytes(Encoding.DER)
+        held = await asyncio.to_thread(self.trust.held)
+        material = await asyncio.to_thread(_material, asked, held, der, certificates[-1])
+        rules = PathRules(legacy_algorithms=asked.policy.legacy_algorithms)
+        found = await asyncio.to_thread(candidates, material, rules, asked.moment)
+        for candidate in (each for each in found if not each.findings):
+            if all([await self._stands(each, candidate, asked) for each in candidate.certificates[:-1]]):
+                return True
+        return False
 
-def _read(request: ValidationRequest, now: datetime, policies: Mapping[str, FreshnessPolicy]) -> _Asked:
+    async def _stands(self, der: bytes, candidate: Candidate, asked: _Asked) -> bool:
+        """Tell whether a certificate on the path of a list's signer is good by a list signed on that path."""
+        answer = await self._answer(der, asked)
+        signer = self.revocation.signer(answer.source) if answer.source is not None else None
+        on_path = signer is None or _has_key(signer, candidate.certificates)
+        return answer.status is Status.GOOD and on_path
+
+
+def _read(request: ValidationRequest, now: datetime, freshness: FreshnessPolicy) -> _Asked:
     """Read what the request carries; every part that is unreadable is named."""
     problems: list[FieldProblem] = []
     chain = _certificates(problems, "certificate", request.certificate)
@@ -180,7 +238,6 @@ def _read(request: ValidationRequest, now: datetime, policies: Mapping[str, Fres
         for der in _certificates(problems, f"policy.anchors.{index}", text)
     ]
     crls = [der for index, text in enumerate(request.crls) for der in _lists(problems, f"crls.{index}", text)]
-    name = request.policy.freshness
     if problems:
         raise InvalidFieldsError(problems)
     return _Asked(
@@ -192,7 +249,7 @@ def _read(request: ValidationRequest, now: datetime, policies: Mapping[str, Fres
         at=request.at,
         moment=request.at or now,
         policy=request.policy,
-        freshness=policies[name] if name is not None else None,
+        freshness=freshness,
     )
 
 
@@ -220,14 +277,34 @@ def _lists(problems: list[FieldProblem], where: str, text: str) -> list[bytes]:
         return []
 
 
-def _material(asked: _Asked, held: Sequence[HeldAuthority]) -> Material:
+def _material(
+    asked: _Asked,
+    held: Sequence[HeldAuthority],
+    certificate: bytes | None = None,
+    anchor: bytes | None = None,
+) -> Material:
+    """Return what paths of a certificate are built from, the one asked about unless another is named; with
+    `anchor`, to that one only.
+    """
     anchors = [each.certificate.public_bytes(Encoding.DER) for each in held if each.is_root]
     between = [each.certificate.public_bytes(Encoding.DER) for each in held if not each.is_root]
     return Material(
-        asked.der,
+        certificate or asked.der,
         intermediates=[*asked.intermediates, *between],
-        anchors=[*asked.anchors, *anchors],
+        anchors=[*asked.anchors, *anchors] if anchor is None else [anchor],
     )
+
+
+def _has_key(signer: x509.Certificate, certificates: Sequence[bytes]) -> bool:
+    """Tell whether a key is that of one of the certificates, DER."""
+    return any(
+        each is not None and spki_sha256(each) == spki_sha256(signer)
+        for each in map(loaded_certificate, certificates)
+    )
+
+
+def _nothing_known() -> RevocationAnswer:
+    return RevocationAnswer(status=Status.UNKNOWN, freshness=Freshness.UNAVAILABLE)
 
 
 def _unreadable(error: Exception) -> Finding:

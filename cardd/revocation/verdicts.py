@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from cardd.revocation.domains import Domain
 from cardd.revocation.findings import FindingCode, Severity
-from cardd.revocation.types import RevocationAnswer
+from cardd.revocation.types import PolicyName, RevocationAnswer
 from cardd.text import Text
 
 #: A certificate or list as text: PEM, or DER in base64.
@@ -71,8 +71,10 @@ class ValidationPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         RevocationMode.REQUIRED
     )
     freshness: Annotated[
-        Literal["standard", "strict", "warn", "grace"] | None,
-        Meta(description="Freshness policy for the cached lists; the default of the settings where absent."),
+        PolicyName | None,
+        Meta(
+            description="Freshness policy for the cached lists. Default: that of the application, else of the settings."
+        ),
     ] = None
     use: Annotated[CertificateUse | None, Meta(description="What the certificate is to be used for.")] = None
     policies: Annotated[

@@ -29,6 +29,15 @@ class Held(NamedTuple):
     delta: ListFacts | None = None
 
 
+def is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    """Tell whether a CA's name and key issued a certificate; a name in common is not enough."""
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, x509.InvalidVersion, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
 def check_signature(parsed: ParsedList, signer: x509.Certificate) -> None:
     """Check that `signer`'s key signed the list and that its certificate allows that.
 

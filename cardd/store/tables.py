@@ -386,3 +386,13 @@ crl_sources = sa.Table(
     sa.Column("last_error", sa.JSON, comment="code, en and fr of the last failure since the last success"),
     _text("told_state", comment="the freshness that events have told last"),
 )
+
+freshness_policies = sa.Table(
+    "freshness_policies",
+    metadata,
+    _text("name", primary_key=True, comment="as requests name it, or the application that it is for"),
+    _text("stale", comment="accept, warn or refuse"),
+    _text("expired", comment="accept, warn or refuse"),
+    sa.Column("expired_hours", sa.Integer, comment="how long after nextUpdate `expired` holds"),
+    _time("changed_at", nullable=False),
+)

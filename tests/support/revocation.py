@@ -4,6 +4,8 @@ import asyncio
 import functools
 import hashlib
 import shutil
+import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ from random import Random
 from typing import Any
 
 from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
@@ -56,6 +59,9 @@ class Ca:
     common_name: str = "TEST CA"
     key: SigningKey = field(default_factory=ec_key)
     crl_sign: bool = True
+    issuer: "Ca | None" = None
+    """Who certifies it; itself where there is none."""
+    extensions: Sequence[x509.ExtensionType] = ()
 
     @functools.cached_property
     def certificate(self) -> x509.Certificate:
@@ -63,16 +69,20 @@ class Ca:
             digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
             key_agreement=False, key_cert_sign=True, crl_sign=self.crl_sign, encipher_only=False, decipher_only=False,
         )  # fmt: skip
-        own, public = name(self.common_name), self.key.public_key()
+        above, public = self.issuer or self, self.key.public_key()
         builder = (
-            x509.CertificateBuilder(own, own, public, x509.random_serial_number())
+            x509.CertificateBuilder(
+                name(above.common_name), name(self.common_name), public, x509.random_serial_number()
+            )
             .not_valid_before(START - timedelta(days=1000))
             .not_valid_after(START + timedelta(days=5000))
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(usage, critical=True)
         )
-        return builder.sign(self.key, _digest(self.key))
+        for extension in self.extensions:
+            builder = builder.add_extension(extension, critical=False)
+        return builder.sign(above.key, _digest(above.key))
 
     @property
     def pem(self) -> str:
@@ -174,14 +184,14 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(host: str = "127.0.0.1") -> AsyncIterator[Server]:
+async def serving(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     """Run a server on a free port."""
     server = Server()
     runner = web.ServerRunner(web.Server(server.handle), shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, host, 0)
+    site = web.TCPSite(runner, host, 0, ssl_context=tls)
     await site.start()
-    server.base = f"http://{host}:{runner.addresses[0][1]}"
+    server.base = f"{'http' if tls is None else 'https'}://{host}:{runner.addresses[0][1]}"
     try:
         yield server
     finally:
@@ -191,6 +201,18 @@ async def serving(host: str = "127.0.0.1") -> AsyncIterator[Server]:
 def own_list(source: CrlId, ca: Ca, der: bytes) -> LocalList:
     """Return a list as the local PKI publishes it."""
     return LocalList(source, ca.certificate, der, hashlib.sha256(der).hexdigest())
+
+
+class NoNames(AbstractResolver):
+    """Knows no name, so that no test calls a server of the world."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        raise OSError(f"{host} is not known here")
+
+    async def close(self) -> None:
+        pass
 
 
 @dataclass
@@ -246,11 +268,12 @@ async def bench(directory: Path, **changes: Any) -> AsyncIterator[Bench]:
     bus, local = EventBus(), OwnLists()
     fetching = changes.pop("fetching", FetchPolicy())
     private = changes.pop("private", None)
+    directory.mkdir(exist_ok=True)
     if not (directory / "cardd.sqlite3").exists():
         shutil.copy(empty_database(), directory / "cardd.sqlite3")
     store = await Store.open(directory, clock, bus)
     revocation = directory / "revocation"
-    options = {} if private is None else {"private": private}
+    options: dict[str, Any] = {"resolver": NoNames()} | ({} if private is None else {"private": private})
     parts: dict[str, Any] = {
         "store": store,
         "clock": clock,

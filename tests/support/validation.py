@@ -1,6 +1,6 @@
 """A small PKI in memory and a revocation service that answers what a test tells it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -16,15 +16,18 @@ from cardd.clock import ManualClock
 from cardd.errors import NotFoundError
 from cardd.revocation.cacheparts import RawList
 from cardd.revocation.policies import FRESHNESS_POLICIES
+from cardd.revocation.sources import NewSource
 from cardd.revocation.trust import TrustStore
 from cardd.revocation.types import (
     ArchivedList,
+    CrlId,
     CrlRequest,
     CrlView,
     Decision,
     Freshness,
     FreshnessPolicy,
     Question,
+    Revocation,
     RevocationAnswer,
     SpkiHash,
     Status,
@@ -64,6 +67,9 @@ class FakeRevocation:
         self.asked.append((certificate.serial_number, at, policy))
         return self.answers.get(certificate.serial_number, GOOD)
 
+    def signer(self, source: CrlId) -> x509.Certificate | None:
+        return None
+
     async def archived(self, issuer: SpkiHash, at: datetime) -> list[ArchivedList]:
         return []
 
@@ -76,6 +82,15 @@ class FakeRevocation:
     def raw(self, source: str) -> RawList:
         raise NotFoundError.of(Text("revocation list", "liste de révocation"), source)
 
+    def authorities(self) -> list[x509.Certificate]:
+        return []
+
+    def lacks(self, new: NewSource) -> bool:
+        return False
+
+    async def keep(self, new: NewSource) -> CrlView:
+        return self.get(new.id)
+
     async def add(self, request: CrlRequest) -> CrlView:
         return self.get("new")
 
@@ -84,6 +99,15 @@ class FakeRevocation:
 
     async def refresh(self, source: str) -> CrlView:
         return self.get(source)
+
+
+class BuiltInPolicies:
+    """The policies that every daemon has, `standard` by default."""
+
+    def of(
+        self, name: str | None = None, callers: Iterable[str] = (), field: str = "policy"
+    ) -> FreshnessPolicy:
+        return FRESHNESS_POLICIES[name or "standard"]
 
 
 @dataclass(frozen=True)
@@ -175,10 +199,8 @@ def issued(
     return Holder(builder.sign(signing, hashes.SHA256()), key)
 
 
-def validation(
-    directory: Path, revocation: FakeRevocation | None = None, *, now: datetime = NOW
-) -> Validation:
+def validation(directory: Path, revocation: Revocation | None = None, *, now: datetime = NOW) -> Validation:
     """Return the service over the small PKI, as if it were the daemon's own."""
     pki = small_pki()
     store = TrustStore(lambda: [pki.root.certificate, pki.ca.certificate], directory / "trust")
-    return Validation(store, revocation or FakeRevocation(), ManualClock(now), FRESHNESS_POLICIES)
+    return Validation(store, revocation or FakeRevocation(), ManualClock(now), BuiltInPolicies())

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -79,6 +79,10 @@ from cardd.orders.types import (
     StructureId,
     StructureView,
 )
+from cardd.revocation.applicationpolicies import FreshnessPolicies
+from cardd.revocation.learning import Learner
+from cardd.revocation.policies import built_in
+from cardd.revocation.prepared import PreparedLists
 from cardd.settings import Settings, load_settings
 from cardd.store import Store
 from cardd.store.migrate import upgrade
@@ -87,7 +91,7 @@ from cardd.vocabulary import Usage
 from cardd_webservice import Services, create_application, ensure_owner_token, reserve_port, serving
 from cardd_webservice.streams import StreamPolicy
 from tests.support.igc import ec_signer
-from tests.support.validation import validation
+from tests.support.validation import FakeRevocation, validation
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 CARD = CardSerial("00000017")
@@ -406,7 +410,9 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
         shutil.copy(empty_database(), directory / _DATABASE)
     clock, bus = ManualClock(START), EventBus()
     store = await Store.open(directory, clock, bus)
-    validating = validation(directory, now=clock.now())
+    validating, kept = validation(directory, now=clock.now()), FakeRevocation()
+    policies = FreshnessPolicies(store, built_in(timedelta(hours=24)), "standard")
+    validating = replace(validating, policies=policies)
     values: dict[str, Any] = {
         "settings": settings,
         "clock": clock,
@@ -422,6 +428,9 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
         "pki": Pki(),
         "keys": Keys(),
         "revocation": validating.revocation,
+        "learner": Learner(validating.trust, kept),
+        "prepared": PreparedLists(validating.trust, kept),
+        "policies": policies,
         "trust": validating.trust,
         "validation": validating,
     }

@@ -57,6 +57,11 @@ class Call(Generic[T]):
         """Whether the owner's token came with the request."""
         return self.request[CALLER] == OWNER
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the caller is known under, for what is kept by application."""
+        return (self.request[CALLER],)
+
     def path(self, name: str) -> str:
         """Return a part of the path."""
         return self.request.match_info[name]

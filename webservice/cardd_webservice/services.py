@@ -1,6 +1,6 @@
 """What the web service needs of the daemon's rooms; the composition root fills it in."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -57,6 +57,9 @@ from cardd.revocation.types import (
     CrlRequest,
     CrlView,
     FreshnessPolicy,
+    PolicyRequest,
+    PolicyView,
+    PreparedList,
     Question,
     RevocationAnswer,
     SpkiHash,
@@ -338,8 +341,32 @@ class Trust(Protocol):
 class Validation(Protocol):
     """Validation of certificates for applications."""
 
-    async def validate(self, request: ValidationRequest, language: Language) -> ValidationView:
-        """Validate a certificate; the findings are told in `language`."""
+    async def validate(
+        self, request: ValidationRequest, language: Language = "en", callers: Iterable[str] = ()
+    ) -> ValidationView:
+        """Validate a certificate for an application; the findings are told in `language`."""
+        ...
+
+
+class Policies(Protocol):
+    """What applications make of ageing lists."""
+
+    def of(
+        self, name: str | None = None, callers: Iterable[str] = (), field: str = "policy"
+    ) -> FreshnessPolicy:
+        """Return the policy that a request names, else the caller's, else the default."""
+        ...
+
+    def all(self) -> Sequence[PolicyView]:
+        """Return every policy."""
+        ...
+
+    async def put(self, name: str, request: PolicyRequest) -> PolicyView:
+        """Store a policy."""
+        ...
+
+    async def remove(self, name: str) -> None:
+        """Forget a stored policy."""
         ...
 
 
@@ -392,6 +419,30 @@ class Revocation(Protocol):
         ...
 
 
+class Learner(Protocol):
+    """Lists that certificates name."""
+
+    async def learn(self, certificate: x509.Certificate) -> Sequence[CrlView]:
+        """Keep the lists that a certificate and the CAs above it name; return those that are new."""
+        ...
+
+
+class PreparedLists(Protocol):
+    """Lists that are known and off."""
+
+    async def all(self, language: Language = "en") -> Sequence[PreparedList]:
+        """Return every prepared list."""
+        ...
+
+    async def enable(self, name: str) -> CrlView:
+        """Keep a prepared list from now on."""
+        ...
+
+    async def disable(self, name: str) -> None:
+        """Forget a prepared list."""
+        ...
+
+
 class HealthPart(msgspec.Struct, frozen=True, kw_only=True):
     """One part of the daemon and whether it answers."""
 
@@ -441,6 +492,9 @@ class Services:
     pki: Pki
     keys: Keys
     revocation: Revocation
+    learner: Learner
+    prepared: PreparedLists
+    policies: Policies
     trust: Trust
     validation: Validation
     tokens: Callable[[], Awaitable[Sequence[TokenView]]] = _no_tokens

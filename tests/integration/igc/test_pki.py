@@ -1,8 +1,6 @@
 """The PKI in operation on a real SoftHSM: made once, resumed, numbered, and never behind its revocations."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,58 +9,21 @@ import sqlalchemy as sa
 from cryptography import x509
 
 from cardd.clock import ManualClock
-from cardd.custody.keys import KeyMaker
-from cardd.custody.pins import PinVault
-from cardd.custody.policy import CustodyLevel
-from cardd.custody.registry import KeyIntents
-from cardd.custody.tokens import TokenKeeper
-from cardd.events import EventBus
 from cardd.igc.crl import RevocationReason
 from cardd.igc.errors import PolicyError
 from cardd.igc.issuing import serial_hex
-from cardd.igc.lint import Linter
 from cardd.igc.names import CaName
 from cardd.igc.ocsp import Status
-from cardd.igc.pki import Pki, PkiParts, Recorded
-from cardd.igc.policy import CaKeyAlgorithm, PkiPolicy
+from cardd.igc.pki import Pki, Recorded
+from cardd.igc.policy import CaKeyAlgorithm
 from cardd.igc.profiles import ProfileName
 from cardd.igc.publishing import ListKind
 from cardd.store import Store, tables
 from tests.support.igc import policy_for_tests, request_for, rsa_signer
-from tests.support.softhsm import open_pool
+from tests.support.softpki import opened_pki as _pki
 
 START = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 LEAF_KEY = rsa_signer()
-QUICK = policy_for_tests(ca_algorithm=CaKeyAlgorithm.EC_P256)
-
-
-@asynccontextmanager
-async def _pki(
-    state: Path, clock: ManualClock, policy: PkiPolicy = QUICK
-) -> AsyncIterator[tuple[Pki, Store]]:
-    store, linter = await Store.open(state, clock, EventBus()), Linter()
-    async with open_pool(state, 2) as pool:
-        keeper = TokenKeeper(store, pool, PinVault(state / "pins"))
-        await keeper.reopen()
-        pki = Pki(
-            PkiParts(
-                store=store,
-                clock=clock,
-                policy=policy,
-                pool=pool,
-                keeper=keeper,
-                maker=KeyMaker(pool, CustodyLevel.SOFTWARE),
-                intents=KeyIntents(store, pool),
-                linter=linter,
-                base_every=timedelta(hours=24),
-            )
-        )
-        try:
-            await pki.start(lambda *_: None)
-            yield pki, store
-        finally:
-            await linter.close()
-            await store.close()
 
 
 async def _issue(pki: Pki, store: Store) -> str:

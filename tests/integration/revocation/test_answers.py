@@ -266,12 +266,3 @@ async def test_a_removed_list_is_forgotten_with_its_entries(empty: Bench) -> Non
     assert empty.cache.lists() == []
     assert empty.ask(5).freshness is Freshness.UNAVAILABLE
     assert (await empty.add("/list.crl")).id == source
-
-
-async def test_a_list_named_by_a_certificate_is_kept_where_its_issuer_is_known(empty: Bench) -> None:
-    await _hold(empty, empty.ca.crl(5))
-    stranger = Ca("STRANGER", ec_key(3)).issue(1, _point("http://example.org/x.crl"))
-    assert await empty.cache.learn(stranger) == []
-    (learnt,) = await empty.cache.learn(empty.ca.issue(1, _point("http://example.org/x.crl")))
-    assert empty.cache.get(learnt).origin == "certificate"
-    assert await empty.cache.learn(empty.ca.issue(2, _point("http://example.org/x.crl"))) == []

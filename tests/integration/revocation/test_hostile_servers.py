@@ -4,6 +4,7 @@ import asyncio
 import gzip
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random
 
 import pytest
 from aiohttp import web
@@ -311,6 +312,66 @@ async def test_an_unchanged_list_costs_a_304(held: Bench) -> None:
     assert again.number == 11
     assert again.fetched_at == held.clock.now()
     assert held.server.asked[-1].headers["If-None-Match"] == '"v1"'
+
+
+async def test_two_daemons_that_hold_the_same_list_come_back_for_it_at_different_moments(
+    tmp_path: Path,
+) -> None:
+    moments = set()
+    for client in range(3):
+        async with bench(tmp_path / str(client), random=Random(client)) as found:
+            found.server.on("/list.crl", found.ca.crl(REVOKED))
+            view = await found.add("/list.crl")
+            assert view.next_fetch_at is not None
+            assert view.next_fetch_at < START + WEEK * 0.75
+            moments.add(view.next_fetch_at)
+    assert len(moments) == 3
+
+
+@pytest.mark.parametrize("rule", ["too_large", "timeout"])
+async def test_a_cap_that_was_reached_is_told_in_words_with_its_measure(held: Bench, rule: str) -> None:
+    async def unending(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b"\x30" * (65536 if rule == "too_large" else 1))
+            await asyncio.sleep(0.01)
+
+    held.server.on("/list.crl", unending)
+    await _refused(held, rule)
+    (english,), (french,) = held.cache.lists("en"), held.cache.lists("fr")
+    words = {
+        "too_large": ("200000 bytes (setting revocation.size_limit_mib)", "200000 octets"),
+        "timeout": ("not there after 1 s", "pas là après 1 s"),
+    }[rule]
+    assert words[0] in (english.last_error or "")
+    assert words[1] in (french.last_error or "")
+
+
+async def test_a_large_list_tells_how_far_it_is(held: Bench) -> None:
+    begun, go = asyncio.Event(), asyncio.Event()
+    content = held.ca.crl(*range(1, 3000), number=11)
+
+    async def halting(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": str(len(content))})
+        await response.prepare(request)
+        await response.write(content[:1000])
+        begun.set()
+        await go.wait()
+        await response.write(content[1000:])
+        return response
+
+    held.server.on("/list.crl", halting)
+    (source,) = held.cache.lists()
+    waiting = asyncio.create_task(held.cache.refresh(source.id))
+    await begun.wait()
+    while held.cache.get(source.id).progress is None:  # noqa: ASYNC110 (the flight is of another task)
+        await asyncio.sleep(0.005)
+    view = held.cache.get(source.id)
+    assert (view.fetching, view.progress, view.progress_total) == (True, 1000, len(content))
+    go.set()
+    view = await waiting
+    assert (view.entries, held.cache.get(source.id).progress) == (2999, None)
 
 
 async def test_the_servers_wish_to_be_left_alone_is_honoured(held: Bench) -> None:

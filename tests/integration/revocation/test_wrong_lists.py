@@ -77,6 +77,19 @@ async def test_a_list_signed_by_another_ca_of_the_same_name_is_refused(held: Ben
     assert await _rule(held, disguised) == "signature"
 
 
+async def test_a_list_signed_with_the_cas_previous_key_is_refused_under_its_new_one(tmp_path: Path) -> None:
+    before, after = Ca(key=ec_key(2)), Ca(key=ec_key(3))
+    async with bench(tmp_path) as found:
+        found.server.on("/list.crl", before.crl(5))
+        view = await found.add("/list.crl", ca=after)
+        assert (view.state, view.last_error_code) == (Freshness.UNAVAILABLE, "key_identifier")
+        found.server.on("/list.crl", before.crl(5, aki=ec_key(3).public_key()))
+        with pytest.raises(ListRefusedError) as caught:
+            await found.cache.refresh(view.id)
+        assert caught.value.rule == "signature"
+        assert found.ask(5, after).status is Status.UNKNOWN
+
+
 async def test_a_list_of_another_ca_is_refused(held: Bench) -> None:
     assert await _rule(held, Ca("OTHER CA").crl(number=11)) == "issuer"
 

@@ -1,10 +1,11 @@
 """The revocation lists that the daemon keeps for applications."""
 
 from http import HTTPMethod, HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from cardd.errors import NotFoundError
 from cardd.orders.paging import DEFAULT_LIMIT, Page, PageRequest
@@ -16,7 +17,9 @@ from cardd.revocation.errors import (
     SourceFixedError,
     SourceKnownError,
 )
-from cardd.revocation.types import CrlRequest, CrlView
+from cardd.revocation.prepared import AuthorityNotHeldError
+from cardd.revocation.sources import read_certificate
+from cardd.revocation.types import CrlRequest, CrlView, PreparedList
 from cardd.text import Language, preferred_language
 from cardd_webservice.operations import Call, Nothing, Operation, Parameter, Reply
 from cardd_webservice.paging import Cursor, Limit, page_of
@@ -24,6 +27,7 @@ from cardd_webservice.publication import CRL_TYPE
 
 _TAG = "Revocation data"
 _ID = Parameter("id", "Identifier of the list.", example="ACI-EL-ORG-TEST")
+_NAME = Parameter("name", "Name of the prepared list.", example="ACI-EL-ORG-TEST")
 
 
 class CrlQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -31,6 +35,24 @@ class CrlQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     limit: Limit = DEFAULT_LIMIT
     cursor: Cursor | None = None
+
+
+class LearningRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A certificate whose lists are to be kept."""
+
+    certificate: Annotated[str, Meta(max_length=64 * 1024, description="PEM, or DER in base64.")]
+
+
+class Learnt(msgspec.Struct, frozen=True, kw_only=True):
+    """The lists that are new."""
+
+    items: tuple[CrlView, ...]
+
+
+class PreparedLists(msgspec.Struct, frozen=True, kw_only=True):
+    """Every prepared list, roots first."""
+
+    items: tuple[PreparedList, ...]
 
 
 async def list_crls(call: Call[CrlQuery]) -> Reply:
@@ -71,6 +93,30 @@ async def refresh_crl(call: Call[Nothing]) -> Reply:
 async def remove_crl(call: Call[Nothing]) -> Reply:
     """Forget a list."""
     await call.services.revocation.remove(call.path("id"))
+    return Reply(status=HTTPStatus.NO_CONTENT)
+
+
+async def learn_crls(call: Call[LearningRequest]) -> Reply:
+    """Keep the lists that a certificate and the CAs above it name. Its issuer has to be known here, and the addresses
+    have to be public ones.
+    """
+    certificate = read_certificate(call.given.certificate, "certificate")
+    return Reply(Learnt(items=tuple(await call.services.learner.learn(certificate))))
+
+
+async def list_prepared(call: Call[Nothing]) -> Reply:
+    """Answer the lists that are known and off until somebody switches them on: those of IGC-Santé TEST."""
+    return Reply(PreparedLists(items=tuple(await call.services.prepared.all(_language(call)))))
+
+
+async def enable_prepared(call: Call[Nothing]) -> Reply:
+    """Keep a prepared list from now on; its first fetch goes on after the answer."""
+    return Reply(await call.services.prepared.enable(call.path("name")))
+
+
+async def disable_prepared(call: Call[Nothing]) -> Reply:
+    """Forget a prepared list."""
+    await call.services.prepared.disable(call.path("name"))
     return Reply(status=HTTPStatus.NO_CONTENT)
 
 
@@ -144,5 +190,46 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag=_TAG,
         parameters=(_ID,),
         errors=(NotFoundError, FetchFailedError, ListRefusedError, IndexerLostError),
+    ),
+    Operation(
+        method=HTTPMethod.POST,
+        path="/learned-crls",
+        handler=learn_crls,
+        takes=LearningRequest,
+        answers=Learnt,
+        summary="Keep the revocation lists that a certificate names",
+        tag=_TAG,
+    ),
+    Operation(
+        method=HTTPMethod.GET,
+        path="/prepared-crls",
+        handler=list_prepared,
+        takes=Nothing,
+        answers=PreparedLists,
+        summary="List the prepared revocation lists",
+        tag=_TAG,
+    ),
+    Operation(
+        method=HTTPMethod.PUT,
+        path="/prepared-crls/{name}",
+        handler=enable_prepared,
+        takes=Nothing,
+        answers=CrlView,
+        summary="Switch a prepared revocation list on",
+        tag=_TAG,
+        parameters=(_NAME,),
+        errors=(NotFoundError, AuthorityNotHeldError),
+    ),
+    Operation(
+        method=HTTPMethod.DELETE,
+        path="/prepared-crls/{name}",
+        handler=disable_prepared,
+        takes=Nothing,
+        answers=None,
+        summary="Switch a prepared revocation list off",
+        tag=_TAG,
+        status=HTTPStatus.NO_CONTENT,
+        parameters=(_NAME,),
+        errors=(NotFoundError, SourceFixedError),
     ),
 )

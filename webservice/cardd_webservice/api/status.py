@@ -1,6 +1,5 @@
 """Is this certificate revoked? Single answers and batches, from the lists kept."""
 
-from datetime import timedelta
 from http import HTTPMethod
 from typing import Annotated, Any
 
@@ -8,9 +7,8 @@ import msgspec
 from msgspec import Meta
 
 from cardd.errors import FieldProblem, InvalidFieldsError
-from cardd.revocation.policies import freshness_policy
 from cardd.revocation.sources import read_certificate
-from cardd.revocation.types import FreshnessPolicy, Question, RevocationAnswer, SpkiHash
+from cardd.revocation.types import FreshnessPolicy, PolicyName, Question, RevocationAnswer, SpkiHash
 from cardd.text import Text
 from cardd_webservice.operations import Call, Keeping, Operation, Reply
 
@@ -34,13 +32,10 @@ Serial = Annotated[
         description="Serial of the certificate, hexadecimal.",
     ),
 ]
-PolicyName = Annotated[
-    str,
-    Meta(
-        max_length=32,
-        description="What to make of ageing lists: `standard`, `strict`, `warn` or `grace`; default: the settings'.",
-    ),
-]
+_POLICY = (
+    "What to make of ageing lists: `standard`, `strict`, `warn`, `grace`, or a stored policy. Default: the one stored "
+    "for the application, else the settings'."
+)
 
 
 class StatusQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -48,7 +43,7 @@ class StatusQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     issuer: Issuer
     serial: Serial
-    policy: PolicyName | None = None
+    policy: Annotated[PolicyName, Meta(description=_POLICY)] | None = None
 
 
 class StatusItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -65,7 +60,7 @@ class StatusRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Many certificates at once."""
 
     items: Annotated[tuple[StatusItem, ...], Meta(max_length=10_000)]
-    policy: PolicyName | None = None
+    policy: Annotated[PolicyName, Meta(description=_POLICY)] | None = None
 
 
 class StatusAnswers(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,10 +96,8 @@ async def post_status(call: Call[StatusRequest]) -> Reply:
     return Reply(StatusAnswers(items=tuple(answers[number] for number in range(len(items)))))
 
 
-def _policy(call: Call[Any], name: str | None) -> FreshnessPolicy | None:
-    if name is None:
-        return None
-    return freshness_policy(name, timedelta(hours=call.services.settings.revocation.grace_hours))
+def _policy(call: Call[Any], name: str | None) -> FreshnessPolicy:
+    return call.services.policies.of(name, call.names)
 
 
 def _one_or_the_other(number: int) -> InvalidFieldsError:

@@ -45,7 +45,7 @@ class TrustView(msgspec.Struct, frozen=True, kw_only=True):
 
 async def validate(call: Call[ValidationRequest]) -> Reply:
     """Validate a certificate for now, or for a past moment from the lists kept; every finding in plain words."""
-    return Reply(await call.services.validation.validate(call.given, _language(call)))
+    return Reply(await call.services.validation.validate(call.given, _language(call), call.names))
 
 
 async def trust(call: Call[TrustQuery]) -> Reply:
