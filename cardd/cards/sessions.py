@@ -93,12 +93,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class CardSession:
-    """An open session, with what its card is authorised for at the moment it was asked for."""
+    """An open session; `CardSessions.authorised` says what its card may order."""
 
     id: CardSessionId
     card_serial: CardSerial
     expires_at: datetime
-    habilitations: tuple[HabilitationView, ...]
 
     def __repr__(self) -> str:
         return f"CardSession(card_serial={self.card_serial!r})"
@@ -181,14 +180,24 @@ class CardSessions:
                 raise
 
     async def get(self, session_id: str) -> CardSession:
-        """Return an open session, with the habilitations that its card has now.
+        """Return an open session.
 
         Raises:
             CardSessionUnknownError, CardSessionEndedError
         """
         live = await self._current(session_id)
-        habilitations = await self._authorised(live.card.serial, live.purpose)
-        return CardSession(live.id, live.card.serial, live.expires_at, habilitations)
+        return CardSession(live.id, live.card.serial, live.expires_at)
+
+    async def authorised(self, session: CardSession) -> tuple[HabilitationView, ...]:
+        """Return the habilitations that a session orders under now: none where its card did not prove what it is.
+
+        Raises:
+            CardSessionUnknownError, CardSessionEndedError
+        """
+        live = await self._current(session.id)
+        if live.purpose is not SessionPurpose.ORDER:
+            return ()
+        return await self._parts.habilitations(live.card.serial)
 
     async def close(self, serial: str, session_id: str | None = None) -> None:
         """Close one session of a card, or all of them when none is named; nothing where there is none.
@@ -353,7 +362,6 @@ class CardSessions:
 
     async def _begin(self, card: CardRecord, purpose: SessionPurpose) -> CardSession:
         """Commit that a session is open, and make it usable; the card is logged in and has proved itself."""
-        habilitations = await self._authorised(card.serial, purpose)
         lifetime = timedelta(minutes=self._parts.settings.cards.session_minutes)
         async with self._store.transaction() as tx:
             await _check_still_usable(tx, card)
@@ -364,11 +372,7 @@ class CardSessions:
         session_id = CardSessionId(secrets.token_hex(SESSION_ID_BYTES))
         self._live[session_id] = LiveSession(session_id, card, expires_at, purpose)
         await self._drop(self._of(card.serial)[:-SESSIONS_A_CARD], SessionEnd.REPLACED)
-        return CardSession(session_id, card.serial, expires_at, habilitations)
-
-    async def _authorised(self, serial: CardSerial, purpose: SessionPurpose) -> tuple[HabilitationView, ...]:
-        """Return what a session may order: nothing where its card did not prove what it is."""
-        return await self._parts.habilitations(serial) if purpose is SessionPurpose.ORDER else ()
+        return CardSession(session_id, card.serial, expires_at)
 
     def _of(self, serial: CardSerial) -> list[LiveSession]:
         return [live for live in self._live.values() if live.card.serial == serial]

@@ -20,6 +20,11 @@ from cardd.orders.types import CertificateView, RetrievalRequest
     "--accept-terms", is_flag=True, help="Accept the terms of use and the certificate policy (/PC)."
 )
 @click.option("--output", type=click.Path(dir_okay=False), help="Write the certificate here, in PEM.")
+@click.option(
+    "--without-code",
+    is_flag=True,
+    help="Choose no revocation code: you and authorised cards alone can revoke the certificate.",
+)
 @code_options
 @session_options
 @pass_options
@@ -31,6 +36,7 @@ def command(
     output: str | None,
     code_file: str | None,
     code_stdin: bool,
+    without_code: bool,
     session: SessionChoice,
 ) -> None:
     """Retrieve the certificate of ORDER; you choose the revocation code now.
@@ -45,10 +51,19 @@ def command(
         yes=accept_terms,
         option="--accept-terms",
     )
+    if without_code and (code_file is not None or code_stdin):
+        raise click.UsageError(
+            say(
+                "--without-code stands for a code: leave --code-file and --code-stdin out.",
+                "--without-code tient lieu de code : omettez --code-file et --code-stdin.",
+            )
+        )
     client = options.client()
     with card_session(client, session) as opened:
-        code = read_code(code_file, from_stdin=code_stdin, confirm=True)
-        request = RetrievalRequest(revocation_code=code, confirmation=code, accept_terms=True)
+        code = None if without_code else read_code(code_file, from_stdin=code_stdin, confirm=True)
+        request = RetrievalRequest(
+            revocation_code=code, confirmation=code, without_code=without_code, accept_terms=True
+        )
         path = f"/orders/{segment(order_id)}/retrieval"
         answer = client.post(path, request, card_session=opened.id)
     if output is not None:

@@ -63,7 +63,7 @@ class Retrieval:
         async with turn:
             row = await self._waiting(order_id, card)
             code = _check(request, self._parts.code_policy)
-            code_hash = await hash_code(code, self._parts.code_policy)
+            code_hash = await hash_code(code, self._parts.code_policy) if code is not None else None
             issued = await self._parts.pki.issue(_issue_request(row))
             serial = CertificateSerial(serial_hex(issued.serial))
             async with self._parts.store.transaction() as tx:
@@ -93,7 +93,7 @@ class Retrieval:
         row: sa.Row[Any],
         issued: IssuedCertificate,
         card: AuthorisingCard,
-        code_hash: str,
+        code_hash: str | None,
     ) -> None:
         scope = await scope_of(tx.connection, card.card_serial)
         if not covers(scope, row):
@@ -134,9 +134,17 @@ async def take_step(tx: Transaction, order_id: OrderId, step: OrderState) -> Non
     check_order_step(order_state(OrderState(row.state), row.expires_at, tx.now), step)
 
 
-def _check(request: RetrievalRequest, policy: CodePolicy) -> str:
+def _check(request: RetrievalRequest, policy: CodePolicy) -> str | None:
+    """Return the code that was chosen, None where the certificate is to have none."""
     problems = Problems()
-    code = check_code(request.revocation_code, request.confirmation, problems, policy)
+    code = None
+    if not request.without_code:
+        code = check_code(request.revocation_code or "", request.confirmation or "", problems, policy)
+    elif request.revocation_code is not None or request.confirmation is not None:
+        problems.add(
+            "without_code",
+            Text("must be false where a code is chosen", "doit être faux lorsqu’un code est choisi"),
+        )
     if not request.accept_terms:
         problems.add(
             "accept_terms",
@@ -168,7 +176,7 @@ def _issue_request(row: sa.Row[Any]) -> IssueRequest:
     )
 
 
-def _recorded(row: sa.Row[Any], code_hash: str) -> Recorded:
+def _recorded(row: sa.Row[Any], code_hash: str | None) -> Recorded:
     return Recorded(
         kind="order",
         profile=profile_name(Offer(row.offer), Usage(row.usage)).value,

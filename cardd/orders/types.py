@@ -277,11 +277,17 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True):
     history: tuple[HistoryEntry, ...] = ()
 
 
-class RetrievalRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What finishes an order; `confirmation` repeats the revocation code."""
+class RetrievalRequest(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
+    """What finishes an order; `confirmation` repeats the revocation code.
 
-    revocation_code: Annotated[str, Meta(max_length=128)]
-    confirmation: Annotated[str, Meta(max_length=128)]
+    `without_code` stands for both: then the owner and authorised cards alone can revoke the certificate.
+    """
+
+    revocation_code: Annotated[str, Meta(max_length=128)] | None = None
+    confirmation: Annotated[str, Meta(max_length=128)] | None = None
+    without_code: bool = False
     accept_terms: bool
 
 

@@ -22,6 +22,7 @@ from cardd.audit import GENESIS_HASH, ChainReport, JournalEntry, chain_hash, cur
 from cardd.clock import Clock
 from cardd.events import Event, EventBus, EventType
 from cardd.store import tables
+from cardd.store.aiosqlite_cursors import connect
 from cardd.store.errors import StoreUnavailableError
 from cardd.store.idempotency import current_request_key
 from cardd.store.migrate import upgrade
@@ -189,7 +190,9 @@ def _entry(row: sa.Row[Any]) -> JournalEntry:
 
 
 def _engine(url: str, *, writer: bool, size: int) -> AsyncEngine:
-    engine = create_async_engine(url, pool_size=size, max_overflow=0)
+    file = sa.make_url(url).database
+    own = {"async_creator": lambda: connect(file)} if url.startswith("sqlite") and file else {}
+    engine = create_async_engine(url, pool_size=size, max_overflow=0, **own)
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine, begin="BEGIN IMMEDIATE" if writer else "BEGIN")
     return engine

@@ -2,7 +2,9 @@
 
 Two kinds of tokens live in a pool. A token **kept open** has a PIN source: any host may log in on it when first
 needed, and again after a restart, and calls about it go to the least busy host. A token **logged in interactively**
-(its PIN is not kept) has one home host: calls about it go there, and when that host is lost, so is the login.
+(its PIN is not kept) has one home host: calls about it go there, and when that host is lost, so is the login. The
+other hosts are logged in with the same PIN while it is there, so that several signatures are made at once; what such a
+helper cannot do is done at home.
 
 A host sees tokens made by another process only after it has initialised its module anew, which loses its logins. It
 does so by itself when a token is not found, but never while it is the home of an interactive login.
@@ -28,6 +30,7 @@ from cardd_pkcs11.errors import (
     ObjectNotFoundError,
     PinIncorrectError,
     PinLockedError,
+    TokenError,
     TokenNotFoundError,
     TokenQuarantinedError,
     TokenRemovedError,
@@ -51,6 +54,10 @@ _AT_THE_WRITER = (
 )
 #: Calls that use a private key.
 _USES = (protocol.Sign, protocol.Decrypt)
+#: Calls after which only the home, which carries them out, knows whether a login still stands.
+_PIN_CHANGES = (protocol.ChangePin, protocol.InitPin, protocol.Unblock)
+#: What a helper says where its login does not stand any more, before it has done anything.
+_OF_NO_HELP = (NotLoggedInError, ObjectNotFoundError, TokenNotFoundError, TokenRemovedError)
 
 #: How often one call logs in on a host where its login keeps getting lost to a fresh slot list.
 _LOGIN_ATTEMPTS = 3
@@ -101,6 +108,7 @@ class TokenHostPool(TokenOperations):
         self._pin_sources: dict[TokenSerial, PinSource] = {}
         self._refused_pins: set[TokenSerial] = set()
         self._homes: dict[TokenSerial, _Home] = {}
+        self._helpers: dict[TokenSerial, list[_Home]] = {}
         self._known: dict[TokenSerial, set[TokenHost]] = {}
         self._writers: dict[TokenSerial, int] = {}
         self._closed_off: set[TokenSerial] = set()
@@ -212,8 +220,9 @@ class TokenHostPool(TokenOperations):
         if home is not None and serial not in self._pin_sources:
             if not home.alive:
                 del self._homes[serial]
+                await self._dismiss_helpers(serial)
                 raise NotLoggedInError("the login was lost with its token host")
-            return await home.host.call(call, deadline=deadline)
+            return await self._at_home(call, serial, home, deadline)
 
         def use(host: TokenHost) -> Awaitable[T]:
             return self._logged_in_call(host, call, serial, deadline)
@@ -225,6 +234,24 @@ class TokenHostPool(TokenOperations):
             return await self._on_a_host_that_knows(serial, self._by_load(), use)
         except ObjectNotFoundError:
             return await self._on_a_host_that_knows(serial, writer_first, use)
+
+    async def _at_home(
+        self, call: protocol.Call[T], serial: TokenSerial, home: _Home, deadline: float | None
+    ) -> T:
+        """Carry out a call about a token that is logged in interactively; uses of its keys also at a helper."""
+        if isinstance(call, _PIN_CHANGES):
+            await self._dismiss_helpers(serial)
+        if isinstance(call, _USES):
+            able = [home, *(helper for helper in self._helpers.get(serial, ()) if helper.alive)]
+            least_busy = min(able, key=lambda each: each.host.counters.busy)
+            if least_busy is not home:
+                try:
+                    return await least_busy.host.call(call, deadline=deadline)
+                except _OF_NO_HELP:
+                    self._helpers[serial] = [
+                        each for each in self._helpers.get(serial, ()) if each is not least_busy
+                    ]
+        return await home.host.call(call, deadline=deadline)
 
     async def _on_a_host_that_knows(
         self, serial: TokenSerial, candidates: list[TokenHost], use: Callable[[TokenHost], Awaitable[T]]
@@ -306,17 +333,39 @@ class TokenHostPool(TokenOperations):
         except BaseException:
             if self._homes.get(call.serial) is home:
                 del self._homes[call.serial]
+                await self._dismiss_helpers(call.serial)
             raise
         self._homes[call.serial] = _Home(host, host.generation)
+        await self._call_helpers(call, host)
+
+    async def _call_helpers(self, call: protocol.Login, home: TokenHost) -> None:
+        """Log in on the other hosts too with a PIN that was just found right; one that cannot is left out."""
+        await self._dismiss_helpers(call.serial)
+        others = [host for host in self._hosts if host is not home and host.running]
+        for host in others:
+            try:
+                await host.call(call)
+            except TokenError as error:
+                _log.debug("token_pool.no_helper", module=self.profile.name, pid=host.pid, why=error.code)
+            else:
+                self._helpers.setdefault(call.serial, []).append(_Home(host, host.generation))
+
+    async def _dismiss_helpers(self, serial: TokenSerial) -> None:
+        """Log a token out everywhere but at its home."""
+        helpers = [each for each in self._helpers.pop(serial, ()) if each.alive]
+        await together(each.host.call(protocol.Logout(serial=serial)) for each in helpers)
 
     async def _everywhere(self, call: protocol.Logout | protocol.Forget, deadline: float | None) -> None:
         self._homes.pop(call.serial, None)
+        self._helpers.pop(call.serial, None)
         await together(host.call(call, deadline=deadline) for host in self._hosts if host.running)
 
     async def _refresh(self, host: TokenHost) -> bool:
         """Initialise a host's module anew unless it is the home of an interactive login; tell whether it was."""
         if any(home.host is host and home.alive for home in self._homes.values()):
             return False
+        for serial, helpers in self._helpers.items():
+            self._helpers[serial] = [each for each in helpers if each.host is not host]
         await host.call(protocol.Refresh())
         return True
 

@@ -155,7 +155,6 @@ class Sessions:
             id=CardSessionId(secrets.token_hex(16)),
             card_serial=CARD,
             expires_at=START + timedelta(hours=1),
-            habilitations=(habilitation_view(),),
         )
         self.opened[session.id] = session
         return session
@@ -164,6 +163,9 @@ class Sessions:
         if session_id not in self.opened:
             raise CardSessionUnknownError(Text("No such session.", "Aucune session."))
         return self.opened[session_id]
+
+    async def authorised(self, session: CardSession) -> tuple[HabilitationView, ...]:
+        return (habilitation_view(),)
 
     async def while_present(self, session: Any, work: Callable[[], Awaitable[T]]) -> T:
         return await work()

@@ -128,6 +128,10 @@ class CardSessions(Protocol):
         """Return an open session; raises when it is unknown or has ended."""
         ...
 
+    async def authorised(self, session: CardSession) -> Sequence[HabilitationView]:
+        """Return the habilitations that a session orders under now."""
+        ...
+
     async def while_present(self, session: CardSession, work: Callable[[], Awaitable[T]]) -> T:
         """Do what a session allows, cut short as soon as its card leaves."""
         ...

@@ -96,7 +96,8 @@ async def test_an_inserted_card_says_who_it_is_and_by_which_module(room: ReaderR
 async def test_a_session_shows_what_the_keys_can_do_and_they_do_it(room: ReaderRoom) -> None:
     card = await room.card()
     session = await room.open(card.serial)
-    assert [habilitation.id for habilitation in session.habilitations] == list(card.habilitations)
+    authorised = await room.sessions.authorised(session)
+    assert [habilitation.id for habilitation in authorised] == list(card.habilitations)
     able = (await room.cards.get(card.serial)).capabilities
     assert [(each.role, each.operation, each.mechanisms, each.module) for each in able] == [
         (CardRole.AUTHENTICATION, "sign", ("rsa_pkcs", "sha256_rsa_pkcs"), "opensc"),

@@ -169,7 +169,7 @@ async def test_a_card_of_each_type_holds_the_objects_of_its_family_and_opens_a_s
             }
             data = await room.cards.data(card.serial)
             assert data.complete
-            assert session.habilitations
+            assert await room.sessions.authorised(session)
 
 
 async def test_a_card_signs_data_and_digests_and_refuses_what_its_key_cannot_do(tmp_path: Path) -> None:

@@ -75,6 +75,63 @@ async def test_killing_hosts_under_load_costs_only_the_calls_they_carried(tmp_pa
         assert len(failures) <= 1
 
 
+async def _card_key(pool: TokenHostPool) -> tuple[TokenSerial, Spki]:
+    """Make a token with a key, as a card has, that is logged in with a PIN that nobody keeps."""
+    serial = await new_token(pool)
+    await pool.start()
+    await pool.login(serial, USER_PIN)
+    return serial, await pool.generate_key_pair(serial, KEY_ID, "k", KeyAlgorithm.EC_P256, SIGNING)
+
+
+async def test_a_login_signs_on_every_host_at_once(tmp_path: Path) -> None:
+    async with open_pool(tmp_path, 2) as pool:
+        serial, spki = await _card_key(pool)
+        await pool.login(serial, USER_PIN)
+        before = [host.counters.calls for host in pool.hosts]
+        await asyncio.gather(*(pool.sign(serial, KEY_ID, ECDSA, b"x", spki=spki) for _ in range(100)))
+        made = [host.counters.calls - earlier for host, earlier in zip(pool.hosts, before, strict=True)]
+        assert min(made) > 20
+
+
+async def test_a_logout_a_wrong_pin_and_a_change_of_pin_leave_no_host_logged_in_behind(
+    tmp_path: Path,
+) -> None:
+    async with open_pool(tmp_path, 2) as pool:
+        serial, spki = await _card_key(pool)
+
+        async def signed_by(host: TokenHost) -> None:
+            await host.sign(serial, KEY_ID, ECDSA, b"x", spki=spki)
+
+        await pool.login(serial, USER_PIN)
+        for host in pool.hosts:
+            await signed_by(host)
+        with pytest.raises(PinIncorrectError):
+            await pool.login(serial, Secret("9999"))
+        for host in pool.hosts:
+            with pytest.raises(NotLoggedInError):
+                await signed_by(host)
+        await pool.login(serial, USER_PIN)
+        await pool.change_pin(serial, USER_PIN, USER_PIN)
+        with pytest.raises(NotLoggedInError):
+            await signed_by(pool.hosts[1])
+        await pool.login(serial, USER_PIN)
+        await pool.logout(serial)
+        for host in pool.hosts:
+            with pytest.raises(NotLoggedInError):
+                await signed_by(host)
+
+
+async def test_a_helper_that_lost_its_login_is_done_without(tmp_path: Path) -> None:
+    async with open_pool(tmp_path, 2) as pool:
+        serial, spki = await _card_key(pool)
+        await pool.login(serial, USER_PIN)
+        await pool.hosts[1].logout(serial)
+        await asyncio.gather(*(pool.sign(serial, KEY_ID, ECDSA, b"x", spki=spki) for _ in range(20)))
+        before = pool.hosts[1].counters.calls
+        await asyncio.gather(*(pool.sign(serial, KEY_ID, ECDSA, b"x", spki=spki) for _ in range(20)))
+        assert pool.hosts[1].counters.calls == before
+
+
 async def test_an_interactive_login_has_one_home_and_is_lost_with_it(tmp_path: Path) -> None:
     async with open_pool(tmp_path, 2) as pool:
         serial = await new_token(pool)

@@ -9,7 +9,7 @@ import pytest
 from cardd.cards.sessions import CardSession
 from cardd.cards.types import CardSessionId
 from tests.support.served import Served, served
-from tests.support.webservice import CARD, START, Sessions, habilitation_view
+from tests.support.webservice import CARD, START, Sessions
 
 #: A card session that is always open.
 SESSION = "00" * 16
@@ -24,7 +24,6 @@ class _EverOpen(Sessions):
             id=CardSessionId(SESSION),
             card_serial=CARD,
             expires_at=START + timedelta(hours=1),
-            habilitations=(habilitation_view(),),
         )
 
 

@@ -118,6 +118,17 @@ def test_the_pin_is_the_first_line_and_the_code_the_second(
     assert target.read_text() == certificate().pem
 
 
+def test_a_certificate_may_have_no_code_if_one_says_so(demo: FakeDaemon, cardd: Cardd) -> None:
+    demo.on("POST", "/orders/order-1/retrieval", Scripted(201, certificate()))
+    asked = ("retrieve", "order-1", "--accept-terms", "--without-code", "--pin-stdin")
+    assert cardd(*asked, stdin="1234\n").code == 0
+    sent = next(each for each in demo.asked if each.target.endswith("/retrieval"))
+    assert sent.body == {"without_code": True, "accept_terms": True}
+    done = cardd(*asked, "--code-stdin", stdin="1234\nmy-code\n")
+    assert done.code == 2
+    assert "--without-code" in done.err
+
+
 def test_terms_are_not_accepted_for_anybody(demo: FakeDaemon, cardd: Cardd) -> None:
     done = cardd("retrieve", "order-1", "--pin-stdin", "--code-stdin", stdin="1234\nmy-code\n")
     assert done.code == 2

@@ -18,16 +18,21 @@ from cardd.orders.errors import (
     NotAuthorisedError,
     OrderCancelledError,
     OrderExpiredError,
+    RevocationCodeIncorrectError,
 )
 from cardd.orders.filters import OrderFilters
 from cardd.orders.identifiers import make_test_rpps
 from cardd.orders.paging import PageRequest
 from cardd.orders.types import (
+    CertificateState,
     KeyRequest,
     Offer,
     OrderState,
     OrderView,
     Person,
+    RetrievalRequest,
+    RevocationReason,
+    RevocationRequest,
     WantedOffer,
 )
 from cardd.store import RequestKey, current_request_key
@@ -289,6 +294,29 @@ async def test_of_a_retrieval_and_a_cancellation_at_once_one_wins(world: World) 
     assert sum(isinstance(outcome, CarddError) for outcome in outcomes) == 1
     state = (await world.orders.get(order.id)).state
     assert (len(await world.rows(certificates)) == 1) is (state is OrderState.RETRIEVED)
+
+
+async def test_a_certificate_without_a_code_is_revoked_by_owner_and_card_but_by_no_code(world: World) -> None:
+    placed = await world.order()
+    given = RetrievalRequest(without_code=True, accept_terms=True)
+    view = await world.orders.retrieve(placed.id, given, world.card)
+    (row,) = await world.rows(certificates)
+    assert row.revocation_code_hash is None
+    by_code = RevocationRequest(reason=RevocationReason.SUPERSEDED, revocation_code="None")
+    with pytest.raises(RevocationCodeIncorrectError):
+        await world.certificates.revoke(view.serial, by_code)
+    by_card = RevocationRequest(reason=RevocationReason.SUPERSEDED)
+    revoked = await world.certificates.revoke(view.serial, by_card, world.card)
+    assert revoked.state is CertificateState.REVOKED
+
+
+async def test_a_code_and_none_at_once_are_refused(world: World) -> None:
+    placed = await world.order()
+    with pytest.raises(InvalidFieldsError) as caught:
+        await world.orders.retrieve(
+            placed.id, msgspec.structs.replace(retrieval(), without_code=True), world.card
+        )
+    assert [problem.field for problem in caught.value.fields] == ["without_code"]
 
 
 @pytest.mark.parametrize(

@@ -138,12 +138,13 @@ async def oppose_card(call: Call[OppositionRequest]) -> Reply:
 
 async def open_session(call: Call[SessionRequest]) -> Reply:
     """Open a card session with the card's PIN."""
-    session = await call.services.sessions.open(call.path("serial"), call.given)
+    sessions = call.services.sessions
+    session = await sessions.open(call.path("serial"), call.given)
     opened = OpenedSession(
         id=session.id,
         card=session.card_serial,
         expires_at=session.expires_at,
-        habilitations=tuple(_covered(habilitation) for habilitation in session.habilitations),
+        habilitations=tuple(_covered(habilitation) for habilitation in await sessions.authorised(session)),
     )
     return Reply(opened, status=HTTPStatus.CREATED)
 

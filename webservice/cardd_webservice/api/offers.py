@@ -14,9 +14,8 @@ async def list_offers(call: Call[PageRequest]) -> Reply:
     """Answer the offers; with a card session, those that its card is authorised for."""
     offers = offer_views()
     if call.session is not None:
-        authorised = {
-            covered.offer for habilitation in call.session.habilitations for covered in habilitation.offers
-        }
+        habilitations = await call.services.sessions.authorised(call.session)
+        authorised = {covered.offer for habilitation in habilitations for covered in habilitation.offers}
         offers = tuple(offer for offer in offers if offer.offer in authorised)
     return Reply(page_of(offers, lambda offer: offer.offer, call.given))
 

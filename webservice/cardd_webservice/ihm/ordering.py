@@ -15,6 +15,7 @@ from cardd.text import Text
 from cardd.vocabulary import PROFESSION_TITLES, Usage
 from cardd_webservice.ihm.requests import request_of
 from cardd_webservice.ihm.visit import Visit, problems_of, sent, shown
+from cardd_webservice.services import CardSessions
 
 #: From so many choices on, a search is offered.
 _MANY = 8
@@ -29,10 +30,10 @@ class Choice:
     usages: tuple[Usage, ...]
 
 
-def choices_of(card: CardSession) -> tuple[Choice, ...]:
+async def choices_of(sessions: CardSessions, card: CardSession) -> tuple[Choice, ...]:
     """Return what a card session is authorised for, each structure and offer once."""
     found: dict[tuple[str, Offer], Choice] = {}
-    for habilitation in card.habilitations:
+    for habilitation in await sessions.authorised(card):
         for structure in habilitation.structures:
             for covered in habilitation.offers:
                 known = found.get((structure.id, covered.offer))
@@ -46,7 +47,7 @@ async def ask(visit: Visit) -> web.StreamResponse:
     """Show the step that the query has come to."""
     if visit.card is None:
         return await _no_card(visit)
-    choices = choices_of(visit.card)
+    choices = await choices_of(visit.services.sessions, visit.card)
     values = {name: visit.query(name) for name in ("structure", "offer", "usage")}
     chosen = _chosen(choices, values["structure"], values["offer"])
     if chosen is None:
@@ -66,7 +67,8 @@ async def place(visit: Visit) -> web.StreamResponse:
     if visit.card is None:
         return await _no_card(visit)
     card, form = visit.card, visit.form
-    chosen = _chosen(choices_of(card), form.text("structure"), form.text("offer"))
+    choices = await choices_of(visit.services.sessions, card)
+    chosen = _chosen(choices, form.text("structure"), form.text("offer"))
     terms = _terms(chosen, form.text("usage")) if chosen else None
     if chosen is None or terms is None:
         return visit.redirect("/demander")
