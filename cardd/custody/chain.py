@@ -21,6 +21,7 @@ import structlog
 
 from cardd.custody.errors import (
     TokenAbsentFaultError,
+    TokenElsewhereFaultError,
     TokenQuarantinedFaultError,
     token_errors_translated,
 )
@@ -33,7 +34,7 @@ from cardd.store import Store, Transaction
 from cardd.store.tables import certificates, key_registry, token_chains
 from cardd.text import Text
 from cardd_pkcs11.errors import ObjectNotFoundError
-from cardd_pkcs11.pool import TokenHostPool
+from cardd_pkcs11.operations import TokenPool
 from cardd_pkcs11.types import TokenSerial
 
 #: CKA_APPLICATION and CKA_LABEL of the object.
@@ -76,7 +77,7 @@ _FIRST = Link(0, "")
 class TokenChains:
     """The chains of the daemon's own tokens."""
 
-    def __init__(self, store: Store, pool: TokenHostPool, *, uses: int = USES_BEFORE_ADVANCE) -> None:
+    def __init__(self, store: Store, pool: TokenPool, *, uses: int = USES_BEFORE_ADVANCE) -> None:
         self._store = store
         self._pool = pool
         self._uses_before_advance = uses
@@ -98,7 +99,8 @@ class TokenChains:
                 await self.check(record, advance=True)
 
     async def check(self, record: TokenRecord, *, advance: bool = False) -> Divergence | None:
-        """Compare a token with its row; a divergence puts it in quarantine. An absent token tells nothing.
+        """Compare a token with its row; a divergence puts it in quarantine. An absent token tells nothing,
+        nor does one that this device does not open.
 
         Raises:
             TokenFaultError: the token cannot be read or written.
@@ -121,8 +123,8 @@ class TokenChains:
                     divergence = _divergence(row, shown)
                 if divergence is None and advance:
                     await self._advance(record.serial, shown or _FIRST)
-        except TokenAbsentFaultError:
-            _log.error("custody.chain_not_checked", token=record.serial, why="token_absent")
+        except (TokenAbsentFaultError, TokenElsewhereFaultError) as error:
+            _log.error("custody.chain_not_checked", token=record.serial, why=error.code)
             return None
         if divergence is not None:
             await self._quarantine(record, divergence)
