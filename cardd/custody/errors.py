@@ -209,10 +209,11 @@ class TokenElsewhereFaultError(TokenFaultError):
     status = 409
     title = Text("This device does not open the token", "Cet appareil n’ouvre pas le jeton")
     default_advice = Text(
-        "Its keys work only in the TPM that made them, until it is cleared: use that machine, or order new "
-        "certificates here and revoke the old ones.",
+        "Its keys work only in the TPM that made them, until it is cleared: use that machine. Or give the token up "
+        "(`cardd token revoke`), stop the daemon, move the directory `tpm2` out of its state, and order anew.",
         "Ses clés ne servent que dans le TPM qui les a créées, tant qu’il n’est pas réinitialisé : utilisez cette "
-        "machine-là, ou commandez ici de nouveaux certificats et révoquez les anciens.",
+        "machine-là. Ou abandonnez le jeton (« cardd token revoke »), arrêtez le démon, sortez le répertoire « tpm2 » "
+        "de son état et commandez à nouveau.",
     )
 
 

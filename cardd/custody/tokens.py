@@ -136,7 +136,7 @@ class TokenKeeper:
 
     async def for_structure(self, structure_id: str) -> TokenRecord:
         """Return the token of a structure, made at the first call."""
-        label = structure_label(structure_id, self._structures)
+        label = await self._label_for(structure_id)
         await self.ensure(label, purpose=TokenPurpose.STRUCTURE, structure_id=structure_id)
         record = await self._known(label)
         if record is None:
@@ -221,6 +221,14 @@ class TokenKeeper:
         if level is CustodyLevel.SOFTWARE and self._vault.binds(serial):
             return CustodyLevel.MACHINE_BOUND
         return level
+
+    async def _label_for(self, structure_id: str) -> str:
+        """Return the label of a structure's token; one that was given up keeps its own where labels make serials."""
+        label = structure_label(structure_id, self._structures)
+        if self._structures is None or not self._structures.profile.quirks.shares_serial:
+            return label
+        given_up = [each for each in await self.list() if each.retired_at and each.label.startswith(label)]
+        return label if not given_up else f"{label} {len(given_up) + 1}"
 
     async def _exportable(self, name: str) -> TokenRecord:
         record = await self.get(name)

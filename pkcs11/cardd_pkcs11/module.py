@@ -129,7 +129,8 @@ class Module:
         self._check_pin(call.user_pin)
         with _translated("initialise a token"):
             slot = self._blank_slot()
-            self._functions.init_token(slot.slot_id, call.so_pin, call.label)
+            with self._device(f"makes no token {call.label} beside those of its store"):
+                self._functions.init_token(slot.slot_id, call.so_pin, call.label)
             self._set_user_pin(slot.get_token(), call.so_pin, call.user_pin)
             return self._token_info(slot.get_token())
 
@@ -154,7 +155,10 @@ class Module:
                 if call.reuse:
                     return
                 self._leave(token)
-            with self._pin_try(token, accept_final_try=call.accept_final_try), self._device(call.serial):
+            with (
+                self._pin_try(token, accept_final_try=call.accept_final_try),
+                self._device(f"does not open the token {call.serial}"),
+            ):
                 self._functions.login(token.handle, UserKind.USER, call.pin)
             token.logged_in = True
 
@@ -404,16 +408,14 @@ class Module:
             raise PinLengthError("a PIN has digits only")
 
     @contextmanager
-    def _device(self, serial: TokenSerial) -> Iterator[None]:
-        """Tell a token of another device from one that went away, where the module tells neither."""
+    def _device(self, refuses: str) -> Iterator[None]:
+        """Tell a token of another device from one that went away, where the module does not."""
         try:
             yield
         except TokenRemovedError as error:
             if self._bound_to_device and error.ckr is Ckr.GENERAL_ERROR:
-                raise TokenElsewhereError(
-                    f"this device does not open the token {serial}: another one made it, or it was cleared",
-                    ckr=error.ckr,
-                ) from None
+                why = f"this device {refuses}: another one made it, or it was cleared"
+                raise TokenElsewhereError(why, ckr=error.ckr) from None
             raise
 
     def _check_available(self, mechanism: str) -> None:
