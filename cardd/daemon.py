@@ -29,6 +29,7 @@ from cardd.store import Store, tables
 from cardd.text import Text
 from cardd.upkeep import Upkeep
 from cardd_pkcs11.hardening import forbid_core_dumps
+from cardd_pkcs11.profiles import load_profile
 from cardd_webservice.application import create_application
 from cardd_webservice.errors import PortTakenError
 from cardd_webservice.guard.tokens import ensure_owner_token
@@ -158,7 +159,6 @@ async def _reserved_port(settings: Settings, store: Store) -> Reservation:
 
 def _services(parts: Parts, upkeep: Upkeep) -> Services:
     async def tokens() -> list[TokenView]:
-        module_path = str(parts.pool.profile.locate())
         quarantines = {each.token_serial: each for each in await parts.keys.quarantines()}
         return [
             TokenView(
@@ -168,7 +168,7 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
                 level=record.level,
                 purpose=record.purpose,
                 structure=record.structure_id,
-                module_path=module_path,
+                module_path=str(load_profile(record.module).locate()),
                 pin_file=_shown(parts.vault.pin_file(record.serial)),
                 quarantine=quarantines.get(record.serial),
             )

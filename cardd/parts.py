@@ -1,7 +1,6 @@
 """The daemon's parts, made in the order they need one another and closed in reverse."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from cardd.custody.chain import TokenChains
 from cardd.custody.errors import token_errors_translated
 from cardd.custody.evidence import Evidence, open_instance_key
 from cardd.custody.keys import KeyMaker
+from cardd.custody.media import Media, open_media
 from cardd.custody.pins import PinVault
 from cardd.custody.registry import KeyIntents
 from cardd.custody.seal import Sealer, open_sealer
@@ -56,11 +56,7 @@ from cardd.settings import PublicationSettings, Settings
 from cardd.store import Store
 from cardd.text import Text
 from cardd.upkeep import Duty
-from cardd_pkcs11.pool import TokenHostPool
-from cardd_pkcs11.profiles import load_profile
-from cardd_pkcs11.softhsm import write_softhsm_config
-
-_MOST_HOSTS_BY_DEFAULT = 4
+from cardd_pkcs11.operations import TokenPool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +67,7 @@ class Parts:
     clock: Clock
     bus: EventBus
     store: Store
-    pool: TokenHostPool
+    pool: TokenPool
     keeper: TokenKeeper
     vault: PinVault
     intents: KeyIntents
@@ -113,14 +109,14 @@ class Ground:
 async def assembled(ground: Ground, address: str) -> AsyncIterator[Parts]:
     """Make every part; `address` is where the web service will answer. See `start`."""
     settings = ground.settings
-    profile = load_profile(settings.tokens.module)
-    environment = {"SOFTHSM2_CONF": str(await asyncio.to_thread(write_softhsm_config, settings.state))}
-    hosts = settings.tokens.processes or min(os.cpu_count() or 1, _MOST_HOSTS_BY_DEFAULT)
+    media = await open_media(settings, ground.store)
     sealer = await asyncio.to_thread(open_sealer, settings.state)
     instance = await asyncio.to_thread(open_instance_key, settings.state, sealer)
-    pool, linter = TokenHostPool(profile, hosts, environment), Linter()
-    evidence = Evidence(ground.store, ground.clock, instance, sealer, profile.name)
-    tools = _Tools(pool, linter, sealer, evidence, pki_policy(settings, address))
+    pool, linter = media.all, Linter()
+    evidence = Evidence(
+        ground.store, ground.clock, instance, sealer, lambda serial: pool.profile_of(serial).name
+    )
+    tools = _Tools(media, linter, sealer, evidence, pki_policy(settings, address))
     modules = await asyncio.to_thread(_card_modules, ground)
     inserted = InsertedCards(ground.store, modules)
     parts = _connected(ground, tools, inserted)
@@ -145,7 +141,7 @@ def _card_modules(ground: Ground) -> CardModules:
 class _Tools:
     """What is opened before the parts that use it are made."""
 
-    pool: TokenHostPool
+    media: Media
     linter: Linter
     sealer: Sealer
     evidence: Evidence
@@ -154,14 +150,16 @@ class _Tools:
 
 def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
     settings, clock, store = ground.settings, ground.clock, ground.store
-    pool, linter, evidence, policy = tools.pool, tools.linter, tools.evidence, tools.policy
+    media, linter, evidence, policy = tools.media, tools.linter, tools.evidence, tools.policy
+    pool, software = media.all, media.software
     vault = PinVault(settings.state / "pins", tools.sealer)
-    keeper, intents = TokenKeeper(store, pool, vault), KeyIntents(store, pool)
-    chains = TokenChains(store, pool)
-    custody = pool.profile.custody
-    maker = KeyMaker(pool, custody, binds=vault.binds, witness=evidence.witness)
+    keeper = TokenKeeper(store, pool, vault, structures=media.structures)
+    intents, chains = KeyIntents(store, pool), TokenChains(store, pool)
+    maker = KeyMaker(
+        pool, lambda serial: pool.profile_of(serial).custody, binds=vault.binds, witness=evidence.witness
+    )
     # A card's PIN is its holder's, whatever was sealed for it while it was made.
-    card_maker = KeyMaker(pool, custody, witness=evidence.witness)
+    card_maker = KeyMaker(software, software.profile.custody, witness=evidence.witness)
     pki = Pki(
         PkiParts(
             store=store,
@@ -182,7 +180,7 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
             store=store,
             clock=clock,
             settings=settings,
-            tokens=pool,
+            tokens=software,
             pki=pki,
             habilitations=habilitations.of_card,
             vault=vault,
@@ -200,8 +198,8 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
             store=store,
             clock=clock,
             settings=settings,
-            tokens=pool,
-            personaliser=Personaliser(pool, vault, card_maker, pki),
+            tokens=software,
+            personaliser=Personaliser(software, vault, card_maker, pki),
             pki=pki,
             habilitations=habilitations,
             sessions=sessions,

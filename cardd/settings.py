@@ -99,13 +99,26 @@ class PublicationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
 
 class TokenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Software tokens and the processes that hold them."""
+    """The daemon's tokens and the processes that hold them."""
 
     module: Annotated[
-        str, Meta(description="Profile of the PKCS#11 module that holds the daemon's tokens.")
-    ] = "softhsm2"
+        Literal["", "softhsm2", "tpm2"],
+        Meta(
+            description="Module that holds the keys of the structures' certificates: `softhsm2`, or `tpm2` for the "
+            "machine's TPM. Empty: as chosen last for this state, `softhsm2` at first. CA keys and test cards are "
+            "SoftHSM's always."
+        ),
+    ] = ""
+    tpm_tcti: Annotated[
+        str,
+        Meta(
+            pattern=r"^([a-z]+(:.*)?)?$",
+            description="How the TPM is reached, such as `device:/dev/tpmrm0` (TCTI configuration). Empty: the first "
+            "that answers.",
+        ),
+    ] = ""
     processes: Annotated[
-        int, Meta(ge=0, le=64, description="Token host processes. 0: one a core, at most four.")
+        int, Meta(ge=0, le=64, description="SoftHSM's token host processes. 0: one a core, at most four.")
     ] = 0
 
 
@@ -334,7 +347,7 @@ def load_settings(
 ) -> Settings:
     """Read the settings from file, environment and command line.
 
-    `overrides` maps top-level names to values, `None` meaning “not given”. Raises `SettingsError`.
+    `overrides` maps names such as `pki.ca_algorithm` to values, `None` meaning “not given”. Raises `SettingsError`.
     """
     named_file = environment.get(f"{ENVIRONMENT_PREFIX}CONFIG")
     path = config_file or (Path(named_file) if named_file else None)
@@ -343,7 +356,9 @@ def load_settings(
         raw = environment.get(ENVIRONMENT_PREFIX + dotted.replace(".", "__").upper())
         if raw is not None:
             _put(values, dotted, _from_environment(dotted, raw, kind))
-    values.update({name: value for name, value in (overrides or {}).items() if value is not None})
+    for dotted, value in (overrides or {}).items():
+        if value is not None:
+            _put(values, dotted, value)
     _fill_directories(values, environment)
     try:
         return msgspec.convert(values, Settings)

@@ -5,19 +5,20 @@ import click
 from cardd.cli.language import say
 from cardd.cli.options import Command, Options, pass_options
 from cardd.cli.output import note, print_json
-from cardd.cli.startup import run_on_loop, shown_progress
+from cardd.cli.startup import TOKEN_MODULE, run_on_loop, shown_progress, token_module_option
 
 
 @click.command("init", cls=Command)
+@token_module_option
 @pass_options
-def command(options: Options) -> None:
+def command(options: Options, *, token_module: str | None) -> None:
     """Prepare a state: the test PKI, one structure, one authorised test card, inserted, with PIN 1234.
 
     What is there already is kept: a second run only adds what is missing.
     """
     from cardd import daemon  # noqa: PLC0415  all of the daemon; --help does without
 
-    settings = options.settings()
+    settings = options.settings(**{TOKEN_MODULE: token_module})
     with shown_progress() as progress:
         run_on_loop(daemon.prepare(settings, progress))
     if options.json:

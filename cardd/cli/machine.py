@@ -117,7 +117,7 @@ def module_facts(settings: Settings, advice: Advice) -> Facts:
     """Return where each PKCS#11 module is and what it says of itself, asked in a process of its own."""
     configure_logs(settings.log)
     facts: Facts = run_on_loop(_ask_modules(settings))
-    if facts.get(settings.tokens.module, "").startswith(_MISSING):
+    if facts.get(settings.tokens.module or "softhsm2", "").startswith(_MISSING):
         advice.add(
             "The daemon cannot work without the module of its tokens: `make system-packages`.",
             "Le démon ne peut pas fonctionner sans le module de ses jetons : `make system-packages`.",
@@ -187,8 +187,11 @@ async def _ask_module(name: str, settings: Settings) -> str:
         return f"{_MISSING}: {error}"
     environment = {
         "SOFTHSM2_CONF": str(settings.state / "softhsm" / "softhsm2.conf"),
+        "TPM2_PKCS11_STORE": str(settings.state / "tpm2"),
         "HOME": str(settings.state),
     }
+    if settings.tokens.tpm_tcti:
+        environment["TPM2_PKCS11_TCTI"] = settings.tokens.tpm_tcti
     if named := os.environ.get(_SOCKET_VARIABLE):
         environment[_SOCKET_VARIABLE] = named
     host = TokenHost(profile, environment)

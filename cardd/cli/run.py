@@ -4,15 +4,16 @@ import click
 
 from cardd.cli.options import Command, Options, pass_options
 from cardd.cli.output import print_json
-from cardd.cli.startup import run_on_loop, shown_progress
+from cardd.cli.startup import TOKEN_MODULE, run_on_loop, shown_progress, token_module_option
 
 
 @click.command("run", cls=Command)
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="Loopback port of the web service; 0: any free one."
 )
+@token_module_option
 @pass_options
-def command(options: Options, *, port: int | None) -> None:
+def command(options: Options, *, port: int | None, token_module: str | None) -> None:
     """Run the daemon until it is interrupted; prints one line with its address when it is ready.
 
     Where there is no state yet, it is prepared first. Logs go to standard error.
@@ -26,6 +27,6 @@ def command(options: Options, *, port: int | None) -> None:
         else:
             click.echo(address)
 
-    settings = options.settings(http_port=port)
+    settings = options.settings(http_port=port, **{TOKEN_MODULE: token_module})
     with shown_progress() as progress:
         run_on_loop(daemon.run(settings, progress, ready))

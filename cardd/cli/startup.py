@@ -1,4 +1,4 @@
-"""What `init` and `run` share: the event loop, and the daemon's progress shown on standard error."""
+"""What `init` and `run` share: an option, the event loop, and the daemon's progress shown on standard error."""
 
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -20,6 +20,15 @@ except ImportError:  # not made for Windows
     from asyncio import run as run_loop
 
 T = TypeVar("T")
+
+#: The setting that `--token-module` stands for.
+TOKEN_MODULE = "tokens.module"  # noqa: S105  a name
+
+token_module_option = click.option(
+    "--token-module",
+    type=click.Choice(["softhsm2", "tpm2"]),
+    help="Where the keys of the structures' certificates are: SoftHSM, or this machine's TPM; kept for later starts.",
+)
 
 
 def run_on_loop(work: Coroutine[Any, Any, T]) -> T:

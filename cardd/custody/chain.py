@@ -2,7 +2,8 @@
 
 On the token it is a private data object, here a row. Both advance at each start, and again after a number of uses,
 each time to a value nobody can foretell. A token that shows another value than the registry's was put back from an
-earlier copy, or has a copy that was used with this registry: it goes into quarantine until its owner decides.
+earlier copy, or has a copy that was used with this registry: it goes into quarantine until its owner decides. So does
+a token that the device at hand does not open: its store was copied to another TPM, or the TPM was cleared.
 
 An advance is announced in the row, then written on the token, then confirmed in the row. A crash in between leaves
 the token with the old value or the announced one, and both are right. A state that is restored as a whole brings
@@ -32,8 +33,8 @@ from cardd.events import EventType
 from cardd.store import Store, Transaction
 from cardd.store.tables import certificates, key_registry, token_chains
 from cardd.text import Text
-from cardd_pkcs11.errors import ObjectNotFoundError
-from cardd_pkcs11.pool import TokenHostPool
+from cardd_pkcs11.errors import ObjectNotFoundError, TokenElsewhereError
+from cardd_pkcs11.operations import TokenPool
 from cardd_pkcs11.types import TokenSerial
 
 #: CKA_APPLICATION and CKA_LABEL of the object.
@@ -76,7 +77,7 @@ _FIRST = Link(0, "")
 class TokenChains:
     """The chains of the daemon's own tokens."""
 
-    def __init__(self, store: Store, pool: TokenHostPool, *, uses: int = USES_BEFORE_ADVANCE) -> None:
+    def __init__(self, store: Store, pool: TokenPool, *, uses: int = USES_BEFORE_ADVANCE) -> None:
         self._store = store
         self._pool = pool
         self._uses_before_advance = uses
@@ -113,12 +114,10 @@ class TokenChains:
             return Divergence(row.reason)
         try:
             with token_errors_translated():
-                shown = await self._shown(record.serial)
-                divergence = _divergence(row, shown)
+                shown, divergence = await self._compared(record.serial, row)
                 if divergence is not None:
                     await self._pool.list_tokens(refresh=True)
-                    shown = await self._shown(record.serial)
-                    divergence = _divergence(row, shown)
+                    shown, divergence = await self._compared(record.serial, row)
                 if divergence is None and advance:
                     await self._advance(record.serial, shown or _FIRST)
         except TokenAbsentFaultError:
@@ -303,6 +302,16 @@ class TokenChains:
         statement = sa.select(token_chains).where(token_chains.c.token_serial == serial)
         async with self._store.read() as connection:
             return (await connection.execute(statement)).first()
+
+    async def _compared(
+        self, serial: TokenSerial, row: sa.Row[Any] | None
+    ) -> tuple[Link | None, Divergence | None]:
+        """Return the value on the token, and how it disagrees with the row."""
+        try:
+            shown = await self._shown(serial)
+        except TokenElsewhereError:
+            return None, Divergence.OTHER_DEVICE
+        return shown, _divergence(row, shown)
 
     async def _shown(self, serial: TokenSerial) -> Link | None:
         """Read the value on the token; None where there is none, or where it is not one of ours."""

@@ -202,6 +202,21 @@ class ModuleMissingFaultError(TokenFaultError):
     )
 
 
+class TokenElsewhereFaultError(TokenFaultError):
+    """The device, such as the TPM, does not open the token."""
+
+    code = "token_elsewhere"
+    status = 409
+    title = Text("This device does not open the token", "Cet appareil n’ouvre pas le jeton")
+    default_advice = Text(
+        "Its keys work only in the TPM that made them, until it is cleared: use that machine. Or give the token up "
+        "(`cardd token revoke`), stop the daemon, move the directory `tpm2` out of its state, and order anew.",
+        "Ses clés ne servent que dans le TPM qui les a créées, tant qu’il n’est pas réinitialisé : utilisez cette "
+        "machine-là. Ou abandonnez le jeton (« cardd token revoke »), arrêtez le démon, sortez le répertoire « tpm2 » "
+        "de son état et commandez à nouveau.",
+    )
+
+
 class TokenQuarantinedFaultError(TokenFaultError):
     """A copy of the token was noticed; its keys are not used before the owner decides."""
 
@@ -229,6 +244,7 @@ _BY_CODE: dict[token_errors.TokenErrorCode, type[TokenFaultError]] = {
     token_errors.TokenErrorCode.PROTOCOL: TokenHostUnavailableFaultError,
     token_errors.TokenErrorCode.SIGNATURE_MISMATCH: SignatureMismatchFaultError,
     token_errors.TokenErrorCode.MODULE_MISSING: ModuleMissingFaultError,
+    token_errors.TokenErrorCode.ELSEWHERE: TokenElsewhereFaultError,
     token_errors.TokenErrorCode.QUARANTINED: TokenQuarantinedFaultError,
 }
 

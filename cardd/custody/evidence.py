@@ -10,6 +10,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +35,7 @@ from cardd.errors import CarddError, NotFoundError
 from cardd.store import Store
 from cardd.store.tables import key_evidence
 from cardd.text import Text
+from cardd_pkcs11.types import TokenSerial
 
 _KEY_FILE = "instance.key"
 _PURPOSE = "instance key"
@@ -103,14 +105,21 @@ def open_instance_key(state: Path, sealer: Sealer) -> InstanceKey:
 
 
 class Evidence:
-    """Makes and keeps the statements of one module's keys."""
+    """Makes and keeps the statements of keys; `module_of` names the module that holds a token."""
 
-    def __init__(self, store: Store, clock: Clock, key: InstanceKey, sealer: Sealer, module: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        key: InstanceKey,
+        sealer: Sealer,
+        module_of: Callable[[TokenSerial], str],
+    ) -> None:
         self._store = store
         self._clock = clock
         self._key = key
         self._sealer = sealer
-        self._module = module
+        self._module_of = module_of
 
     @property
     def instance(self) -> str:
@@ -125,7 +134,7 @@ class Evidence:
             algorithm=key.algorithm,
             key_id=key.key_id.hex(),
             token_serial=key.token_serial,
-            module=self._module,
+            module=self._module_of(key.token_serial),
             machine=self._sealer.machine,
             machine_bound=self._sealer.binds_machine,
             level=key.level,

@@ -40,7 +40,7 @@ class MadeKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyMaker:
-    """Makes keys on the tokens of one module; `level` is what that module's tokens are worth.
+    """Makes keys on tokens; `level` is what they are worth, or tells it of each token.
 
     `binds` tells of a software token whether it opens on this machine only; `witness` is given each key that
     was made, before its caller is, and a key that it refuses is destroyed.
@@ -49,7 +49,7 @@ class KeyMaker:
     def __init__(
         self,
         tokens: TokenOperations,
-        level: CustodyLevel,
+        level: CustodyLevel | Callable[[TokenSerial], CustodyLevel],
         *,
         binds: Callable[[TokenSerial], bool] | None = None,
         witness: Callable[[MadeKey], Awaitable[None]] | None = None,
@@ -61,9 +61,10 @@ class KeyMaker:
 
     def level_of(self, serial: TokenSerial) -> CustodyLevel:
         """Return what a token is worth now."""
-        if self._level is CustodyLevel.SOFTWARE and self._binds is not None and self._binds(serial):
+        level = self._level if isinstance(self._level, CustodyLevel) else self._level(serial)
+        if level is CustodyLevel.SOFTWARE and self._binds is not None and self._binds(serial):
             return CustodyLevel.MACHINE_BOUND
-        return self._level
+        return level
 
     async def make(
         self, serial: TokenSerial, key_id: KeyId, label: str, algorithm: KeyAlgorithm, use: KeyUse

@@ -6,8 +6,9 @@ taken, opens nothing without them.
 
 A token's serial is known only once it exists. So PINs are first recorded under the token's label, then the token is
 initialised with them, then the record is renamed to the serial. What a crash leaves behind is told apart at the next
-start: a record under a label whose token does not exist (made again), exists without a user PIN (finished), or exists
-complete (its record is renamed). No token of ours is ever without its recorded PINs.
+start: a record under a label whose token does not exist (made again), or does (it gets the recorded user PIN, again
+perhaps, since not every module says whether it has one; then its record is renamed). No token of ours is ever without
+its recorded PINs.
 
 A user PIN may be exported, by the owner's act, for programs that want it in a file (RFC 7512, `pin-source`). When it
 is withdrawn the token gets a new one, which is first recorded beside the old.
@@ -27,7 +28,7 @@ import msgspec
 from cardd.custody.errors import PinVaultError, token_errors_translated
 from cardd.custody.seal import Sealer, open_sealer, sync_directory, write_secret
 from cardd.text import Text
-from cardd_pkcs11.pool import TokenHostPool
+from cardd_pkcs11.operations import TokenPool
 from cardd_pkcs11.types import Secret, TokenInfo, TokenSerial
 
 #: 30 hexadecimal digits: OpenSSL's pkcs11 engine (libp11 0.4.12) reads at most 31 characters of a PIN file.
@@ -175,7 +176,7 @@ class PinVault:
         return TokenPins(Secret(user), Secret(officer))
 
 
-async def make_token(pool: TokenHostPool, vault: PinVault, label: str) -> TokenSerial:
+async def make_token(pool: TokenPool, vault: PinVault, label: str) -> TokenSerial:
     """Initialise a token of that label with recorded PINs, and keep it open in the pool.
 
     `label` names one token: where a crash left one half-made under it, that one is finished and returned.
@@ -195,7 +196,7 @@ async def make_token(pool: TokenHostPool, vault: PinVault, label: str) -> TokenS
     return await _hand_over(pool, vault, label, token.serial)
 
 
-async def recover_tokens(pool: TokenHostPool, vault: PinVault) -> tuple[TokenSerial, ...]:
+async def recover_tokens(pool: TokenPool, vault: PinVault) -> tuple[TokenSerial, ...]:
     """Finish what a crash left half-made, keep every recorded token open, and return those just finished.
 
     Raises:
@@ -214,27 +215,26 @@ async def recover_tokens(pool: TokenHostPool, vault: PinVault) -> tuple[TokenSer
 
 
 async def _recover_one(
-    pool: TokenHostPool, vault: PinVault, label: str, tokens: Iterable[TokenInfo]
+    pool: TokenPool, vault: PinVault, label: str, tokens: Iterable[TokenInfo]
 ) -> TokenSerial | None:
     held = frozenset(await asyncio.to_thread(vault.serials))
     ours = [token for token in tokens if token.label == label and token.serial not in held]
     if not ours:
         return None
     token = ours[0]
-    if not token.user_pin.initialised:
-        pins = await asyncio.to_thread(vault.create, label)
-        with token_errors_translated():
-            await pool.init_pin(token.serial, pins.security_officer, pins.user)
+    pins = await asyncio.to_thread(vault.create, label)
+    with token_errors_translated():
+        await pool.init_pin(token.serial, pins.security_officer, pins.user)
     return await _hand_over(pool, vault, label, token.serial)
 
 
-async def _hand_over(pool: TokenHostPool, vault: PinVault, label: str, serial: TokenSerial) -> TokenSerial:
+async def _hand_over(pool: TokenPool, vault: PinVault, label: str, serial: TokenSerial) -> TokenSerial:
     await asyncio.to_thread(vault.assign, label, serial)
     _keep_open(pool, vault, serial)
     return serial
 
 
-def _keep_open(pool: TokenHostPool, vault: PinVault, serial: TokenSerial) -> None:
+def _keep_open(pool: TokenPool, vault: PinVault, serial: TokenSerial) -> None:
     pool.keep_open(serial, lambda: vault.read(serial))
 
 

@@ -26,7 +26,7 @@ from cardd.errors import NotFoundError
 from cardd.store import Store
 from cardd.store.tables import cards, certificates, key_evidence, key_intents, key_registry, tokens
 from cardd_pkcs11.errors import TokenError
-from cardd_pkcs11.pool import TokenHostPool
+from cardd_pkcs11.operations import TokenPool
 from cardd_pkcs11.types import KeyAttributes, KeyId, ObjectInfo, ObjectKind, TokenSerial
 
 _log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ class SweepParts:
 
     store: Store
     clock: Clock
-    pool: TokenHostPool
+    pool: TokenPool
     keeper: TokenKeeper
     chains: TokenChains
     evidence: Evidence

@@ -22,6 +22,7 @@ from cardd.errors import ConflictError, NotFoundError
 from cardd.store import Store, Transaction
 from cardd.store.tables import certificates, key_registry, orders, tokens
 from cardd.text import Text
+from cardd_pkcs11.operations import TokenPool
 from cardd_pkcs11.pool import TokenHostPool
 from cardd_pkcs11.types import CustodyLevel, TokenSerial
 
@@ -77,12 +78,19 @@ class PinNotExportableError(ConflictError):
 
 
 class TokenKeeper:
-    """Makes the daemon's tokens and keeps them open in the pool."""
+    """Makes the daemon's tokens and keeps them open.
 
-    def __init__(self, store: Store, pool: TokenHostPool, vault: PinVault) -> None:
+    `structures` makes those of structures, where that is another module than the one for the CA keys; the token of a
+    structure that was made in another module before stays, and its keys with it, but gets no new ones.
+    """
+
+    def __init__(
+        self, store: Store, pool: TokenPool, vault: PinVault, *, structures: TokenHostPool | None = None
+    ) -> None:
         self._store = store
         self._pool = pool
         self._vault = vault
+        self._structures = structures
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def reopen(self) -> None:
@@ -119,17 +127,23 @@ class TokenKeeper:
             known = await self._known(label)
             if known is not None:
                 return known.serial
-            serial = await self._adopted(label) or await make_token(self._pool, self._vault, label)
+            medium: TokenPool = self._pool
+            if purpose is TokenPurpose.STRUCTURE and self._structures is not None:
+                medium = self._structures
+            serial = await self._adopted(label) or await make_token(medium, self._vault, label)
             await self._record(serial, label, purpose, structure_id)
             return serial
 
     async def for_structure(self, structure_id: str) -> TokenRecord:
         """Return the token of a structure, made at the first call."""
-        label = structure_label(structure_id)
+        label = await self._label_for(structure_id)
         await self.ensure(label, purpose=TokenPurpose.STRUCTURE, structure_id=structure_id)
         record = await self._known(label)
         if record is None:
             raise RuntimeError("a token that was just recorded is not there")
+        if record.structure_id is None:
+            async with self._store.transaction() as tx:
+                await _give_to_structure(tx, record.serial, structure_id)
         return record
 
     async def list(self) -> tuple[TokenRecord, ...]:
@@ -164,7 +178,7 @@ class TokenKeeper:
         record = await self._exportable(name)
         await asyncio.to_thread(self._vault.read, record.serial)
         async with self._store.transaction() as tx:
-            await _set_level(tx, record.serial, self._pool.profile.custody)
+            await _set_level(tx, record.serial, self._pool.profile_of(record.serial).custody)
             tx.journal("token.pin_exported", f"token:{record.serial}", label=record.label)
         await asyncio.to_thread(self._vault.export, record.serial)
         return await self.get(record.serial)
@@ -203,10 +217,18 @@ class TokenKeeper:
             tx.journal("token.retired", f"token:{record.serial}", label=record.label)
 
     def _level(self, serial: TokenSerial) -> CustodyLevel:
-        level = self._pool.profile.custody
+        level = self._pool.profile_of(serial).custody
         if level is CustodyLevel.SOFTWARE and self._vault.binds(serial):
             return CustodyLevel.MACHINE_BOUND
         return level
+
+    async def _label_for(self, structure_id: str) -> str:
+        """Return the label of a structure's token; one that was given up keeps its own where labels make serials."""
+        label = structure_label(structure_id, self._structures)
+        if self._structures is None or not self._structures.profile.quirks.shares_serial:
+            return label
+        given_up = [each for each in await self.list() if each.retired_at and each.label.startswith(label)]
+        return label if not given_up else f"{label} {len(given_up) + 1}"
 
     async def _exportable(self, name: str) -> TokenRecord:
         record = await self.get(name)
@@ -264,12 +286,13 @@ class TokenKeeper:
                     serial=serial,
                     label=label,
                     purpose=purpose.value,
-                    structure_id=structure_id,
-                    module=self._pool.profile.name,
+                    module=self._pool.profile_of(serial).name,
                     level=self._level(serial).value,
                     created_at=tx.now,
                 )
             )
+            if structure_id is not None:
+                await _give_to_structure(tx, serial, structure_id)
             tx.journal("token.created", f"token:{serial}", label=label, purpose=purpose.value)
 
 
@@ -280,9 +303,16 @@ async def _set_level(tx: Transaction, serial: TokenSerial, level: CustodyLevel) 
         await tx.execute(sa.update(table).where(table.c.token_serial == serial).values(level=level.value))
 
 
-def structure_label(structure_id: str) -> str:
-    """Return the label of a structure's token."""
-    return f"cardd {structure_id}"
+async def _give_to_structure(tx: Transaction, serial: TokenSerial, structure_id: str) -> None:
+    """Make a token the one that a structure's new keys go to."""
+    of_structure = sa.update(tokens).where(tokens.c.structure_id == structure_id)
+    await tx.execute(of_structure.values(structure_id=None))
+    await tx.execute(sa.update(tokens).where(tokens.c.serial == serial).values(structure_id=structure_id))
+
+
+def structure_label(structure_id: str, module: TokenHostPool | None = None) -> str:
+    """Return the label of a structure's token, which names the module where it is not the usual one."""
+    return f"cardd {structure_id}" + ("" if module is None else f" {module.profile.name}")
 
 
 def _record(row: sa.Row[Any]) -> TokenRecord:

@@ -51,6 +51,8 @@ class Divergence(StrEnum):
     FORKED = "forked"
     #: The object is gone, or is not one of ours.
     OBJECT_MISSING = "object_missing"
+    #: The device that is here did not make the token, or was cleared since.
+    OTHER_DEVICE = "other_device"
 
 
 @unique

@@ -1,5 +1,7 @@
 """What an owner does about keys and tokens: see them, check them, prove where they are, and decide about copies."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -29,7 +31,7 @@ from cardd.orders.certificates import Certificates
 from cardd.orders.errors import OrderEndedError
 from cardd.orders.orders import Orders
 from cardd.orders.types import CertificateSerial, OrderState, RevocationReason, RevocationRequest
-from cardd.store import Store
+from cardd.store import Store, current_request_key
 from cardd.store.tables import certificates, key_registry, orders
 from cardd.text import Text
 from cardd_pkcs11.operations import TokenOperations
@@ -145,8 +147,9 @@ class KeyCustody:
                     )
                 )
             await self._parts.chains.require_quarantined(record)
-            await self._cancel_orders(record.serial)
-            revoked = await self._revoke_all(record.serial)
+            with _answered_as_a_whole():
+                await self._cancel_orders(record.serial)
+                revoked = await self._revoke_all(record.serial)
             await self._parts.keeper.retire(record)
             await self._parts.chains.give_up(record)
         return QuarantineOutcome(
@@ -189,3 +192,13 @@ class KeyCustody:
                 await self._parts.orders.cancel(each)
             except OrderEndedError:
                 _log.info("custody.order_ended_before", order=each)
+
+
+@contextmanager
+def _answered_as_a_whole() -> Iterator[None]:
+    """Keep the steps of a decision from binding its `Idempotency-Key` each to themselves."""
+    bound = current_request_key.set(None)
+    try:
+        yield
+    finally:
+        current_request_key.reset(bound)

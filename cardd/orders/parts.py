@@ -14,6 +14,7 @@ from cardd.orders.codes import CODE_POLICY, CodePolicy
 from cardd.settings import Settings
 from cardd.store import Store
 from cardd_pkcs11.operations import TokenOperations
+from cardd_pkcs11.profiles import load_profile
 from cardd_pkcs11.types import KeyId, TokenSerial
 
 
@@ -47,6 +48,8 @@ class KeyPlace:
     """Where a private key is; labels are None where the serial and the identifier must do."""
 
     token_label: str | None
+    #: Profile of the module that holds the token.
+    module: str | None
     token_serial: str
     key_id: str
     label: str | None
@@ -56,10 +59,12 @@ class KeyPlace:
 def key_uri(place: KeyPlace, vault: PinVault) -> str:
     """Return the `pkcs11:` URI of a private key (RFC 7512), with the file of its token's PIN where there is one."""
     serial = TokenSerial(place.token_serial)
+    # Other programs see no serial that only this daemon knows.
+    ours = place.module is not None and load_profile(place.module).quirks.shares_serial
     return str(
         Pkcs11Uri(
             token=place.token_label,
-            serial=serial,
+            serial=None if ours else serial,
             label=place.label,
             key_id=KeyId(bytes.fromhex(place.key_id)),
             type=ObjectType.PRIVATE,

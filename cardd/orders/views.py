@@ -36,13 +36,20 @@ History = tuple[HistoryEntry, ...]
 _STRUCTURE_NAME = structures.c.name.label("structure_name")
 #: Label of a token that the daemon holds; a card's token, whose PIN its holder keeps, is not among them.
 _TOKEN_LABEL = tokens.c.label.label("token_label")
+_TOKEN_MODULE = tokens.c.module.label("token_module")
 _CARD = "card"
 
 
 def selected_orders() -> sa.Select[Any]:
     """Return the selection that `Views.order` shows rows of."""
     return (
-        sa.select(orders, _STRUCTURE_NAME, _TOKEN_LABEL, certificates.c.serial.label("certificate_serial"))
+        sa.select(
+            orders,
+            _STRUCTURE_NAME,
+            _TOKEN_LABEL,
+            _TOKEN_MODULE,
+            certificates.c.serial.label("certificate_serial"),
+        )
         .join(structures, structures.c.id == orders.c.structure_id)
         .outerjoin(tokens, tokens.c.serial == orders.c.token_serial)
         .outerjoin(certificates, certificates.c.order_id == orders.c.id)
@@ -52,7 +59,7 @@ def selected_orders() -> sa.Select[Any]:
 def selected_certificates() -> sa.Select[Any]:
     """Return the selection that `Views.certificate` and `Views.summary` show rows of."""
     return (
-        sa.select(certificates, _STRUCTURE_NAME, _TOKEN_LABEL)
+        sa.select(certificates, _STRUCTURE_NAME, _TOKEN_LABEL, _TOKEN_MODULE)
         .outerjoin(structures, structures.c.id == certificates.c.structure_id)
         .outerjoin(tokens, tokens.c.serial == certificates.c.token_serial)
     )
@@ -182,6 +189,7 @@ class Views:
             return None
         place = KeyPlace(
             token_label=row.token_label,
+            module=row.token_module,
             token_serial=row.token_serial,
             key_id=row.key_id,
             label=label,

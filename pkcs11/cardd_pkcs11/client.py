@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 _log = structlog.get_logger("cardd_pkcs11.client")
 
-#: What a host inherits of the daemon's environment; the rest comes from the caller.
+#: What every host inherits of the daemon's environment; the rest comes from its profile and from the caller.
 _INHERITED = ("PATH", "LANG")
 
 #: Seconds that a host has to finalise its module and leave when it is closed.
@@ -113,9 +113,12 @@ class TokenHost(TokenOperations):
         *,
         module_path: Path | None = None,
         deadlines: Deadlines | None = None,
+        serial_seed: str | None = None,
     ) -> None:
+        """Make a host; `serial_seed` is what serials are made from where the module gives none of its own."""
         self._profile = profile
         self._environment = dict(environment)
+        self._serial_seed = serial_seed
         self._module_path = module_path
         self._deadlines = deadlines or Deadlines()
         self._turn = asyncio.Lock()
@@ -240,12 +243,17 @@ class TokenHost(TokenOperations):
             raise HostLostError("the token host has been closed")
         path = self._module_path or self._profile.locate()
         process = await self._spawn()
+        quirks = self._profile.quirks
         start = protocol.Start(
             module_path=str(path),
             pin_rules=self._profile.pin,
-            unavailable=self._profile.quirks.unavailable_mechanisms,
-            probe_mechanisms=self._profile.quirks.probes_mechanisms,
-            login_before_pin_change=self._profile.quirks.changes_pin_after_login,
+            unavailable=quirks.unavailable_mechanisms,
+            probe_mechanisms=quirks.probes_mechanisms,
+            login_before_pin_change=quirks.changes_pin_after_login,
+            public_use_follows=quirks.public_use_follows,
+            signing_needs_decrypt=quirks.signing_needs_decrypt,
+            bound_to_device=quirks.bound_to_device,
+            serial_seed=self._serial_seed if quirks.shares_serial else None,
         )
         try:
             self._module_info = await self._within(process, start, self._deadlines.start)
@@ -278,5 +286,6 @@ class TokenHost(TokenOperations):
         return _Process(process, reader, writer)
 
     def _host_environment(self) -> dict[str, str]:
-        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        names = (*_INHERITED, *self._profile.inherits)
+        inherited = {name: os.environ[name] for name in names if name in os.environ}
         return {**inherited, "PYTHONPATH": str(source_root()), **self._environment}

@@ -62,6 +62,7 @@ class Ckr(IntEnum):
     USER_PIN_NOT_INITIALIZED = 0x0102
     USER_TYPE_INVALID = 0x0103
     USER_ANOTHER_ALREADY_LOGGED_IN = 0x0104
+    CURVE_NOT_SUPPORTED = 0x0140
     CRYPTOKI_NOT_INITIALIZED = 0x0190
     ACTION_PROHIBITED = 0x001B
 
@@ -91,6 +92,7 @@ class TokenErrorCode(StrEnum):
     MODULE_MISSING = "module_missing"
     PROTOCOL = "protocol"
     QUARANTINED = "token_quarantined"
+    ELSEWHERE = "token_elsewhere"
 
 
 class TokenError(Exception):
@@ -194,6 +196,12 @@ class TokenQuarantinedError(TokenError):
     """The token is closed off: its keys are not to be used before its owner decides; nothing was sent to it."""
 
     code = TokenErrorCode.QUARANTINED
+
+
+class TokenElsewhereError(TokenError):
+    """The device does not open the token: another one made it, or it was cleared since."""
+
+    code = TokenErrorCode.ELSEWHERE
 
 
 class ProtocolError(TokenError):

@@ -5,13 +5,14 @@ read-write where the token allows it; logging in and out happens on it, and its 
 cached until then. A token whose sessions are gone is forgotten at once, and its caller told.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import pkcs11
-from pkcs11 import TokenFlag
+from pkcs11 import Mechanism, TokenFlag
 from pkcs11.exceptions import (
     KeyHandleInvalid,
     ObjectHandleInvalid,
@@ -20,11 +21,12 @@ from pkcs11.exceptions import (
     TokenNotPresent,
     TokenNotRecognised,
 )
-from pkcs11.types import PrivateKey, Session, Slot, Token
+from pkcs11.types import DecryptMixin, PrivateKey, Session, Slot, Token
 
 from cardd_pkcs11 import objects, protocol, verification
 from cardd_pkcs11.cryptoki import Functions, KeyOperation, UserKind, ckr_of, token_error
 from cardd_pkcs11.errors import (
+    Ckr,
     MechanismUnavailableError,
     ModuleMissingError,
     NotLoggedInError,
@@ -33,10 +35,12 @@ from cardd_pkcs11.errors import (
     PinIncorrectError,
     PinLengthError,
     PinLockedError,
+    TokenElsewhereError,
     TokenNotFoundError,
     TokenRemovedError,
 )
 from cardd_pkcs11.types import (
+    KeyAlgorithm,
     KeyAttributes,
     KeyCapabilities,
     KeyId,
@@ -44,12 +48,16 @@ from cardd_pkcs11.types import (
     ObjectInfo,
     PinFlags,
     Secret,
+    SignMechanism,
     Spki,
     TokenInfo,
     TokenSerial,
 )
 
 T = TypeVar("T")
+
+#: CK_TOKEN_INFO.serialNumber (PKCS#11 v2.40 §3.2).
+_SERIAL_CHARACTERS = 16
 
 
 @dataclass
@@ -73,6 +81,10 @@ class Module:
         self._unavailable = frozenset(start.unavailable)
         self._probe_mechanisms = start.probe_mechanisms
         self._login_before_pin_change = start.login_before_pin_change
+        self._public_use_follows = start.public_use_follows
+        self._signing_needs_decrypt = frozenset(start.signing_needs_decrypt)
+        self._bound_to_device = start.bound_to_device
+        self._serial_seed = start.serial_seed
         self._open_tokens: dict[TokenSerial, _OpenToken] = {}
         try:
             self._library = pkcs11.lib(start.module_path)
@@ -117,7 +129,8 @@ class Module:
         self._check_pin(call.user_pin)
         with _translated("initialise a token"):
             slot = self._blank_slot()
-            self._functions.init_token(slot.slot_id, call.so_pin, call.label)
+            with self._device(f"makes no token {call.label} beside those of its store"):
+                self._functions.init_token(slot.slot_id, call.so_pin, call.label)
             self._set_user_pin(slot.get_token(), call.so_pin, call.user_pin)
             return self._token_info(slot.get_token())
 
@@ -134,6 +147,7 @@ class Module:
         Raises:
             PinLengthError, PinFinalTryError, PinLockedError: no try was made.
             PinIncorrectError: with the PIN's state after the try.
+            TokenElsewhereError: another device made the token.
         """
         self._check_pin(call.pin)
         with self._token(call.serial) as token:
@@ -141,7 +155,10 @@ class Module:
                 if call.reuse:
                     return
                 self._leave(token)
-            with self._pin_try(token, accept_final_try=call.accept_final_try):
+            with (
+                self._pin_try(token, accept_final_try=call.accept_final_try),
+                self._device(f"does not open the token {call.serial}"),
+            ):
                 self._functions.login(token.handle, UserKind.USER, call.pin)
             token.logged_in = True
 
@@ -184,15 +201,21 @@ class Module:
             return objects.describe(token.session)
 
     def generate_key_pair(self, call: protocol.GenerateKeyPair) -> Spki:
-        """Make a key pair on a token."""
+        """Make a key pair on a token.
+
+        Raises:
+            MechanismUnavailableError: the token makes no keys of that algorithm and size.
+        """
         with self._token(call.serial) as token:
             _require_login(token)
+            _check_size(token.slot, call.algorithm)
             return objects.generate_key_pair(
                 token.session,
                 key_id=call.key_id,
                 label=call.label,
                 algorithm=call.algorithm,
                 template=call.template,
+                public_use_follows=self._public_use_follows,
             )
 
     def key_attributes(self, call: protocol.ReadKeyAttributes) -> KeyAttributes:
@@ -210,7 +233,9 @@ class Module:
         self._check_available(call.mechanism)
         with self._token(call.serial) as token:
             signature = self._with_key(
-                token, call.key_id, lambda key: objects.sign(key, call.mechanism, call.data)
+                token,
+                call.key_id,
+                lambda key: objects.sign(key, self._signing(key, call.mechanism), call.data),
             )
         verification.verify(call.spki, call.mechanism, call.data, signature)
         return signature
@@ -266,10 +291,17 @@ class Module:
                 call.key_id,
                 lambda key: objects.capabilities(key, offered, self._acceptance(token, key)),
             )
+        beyond = self._unavailable if found.decrypt else self._unavailable | self._signing_needs_decrypt
         return KeyCapabilities(
-            sign=tuple(mechanism for mechanism in found.sign if mechanism not in self._unavailable),
+            sign=tuple(mechanism for mechanism in found.sign if mechanism not in beyond),
             decrypt=tuple(mechanism for mechanism in found.decrypt if mechanism not in self._unavailable),
         )
+
+    def _signing(self, key: PrivateKey, mechanism: SignMechanism) -> SignMechanism:
+        """Return the mechanism if the key signs with it; some modules keep a key in use after they failed."""
+        if mechanism in self._signing_needs_decrypt and not isinstance(key, DecryptMixin):
+            raise MechanismUnavailableError(f"through this module a key that only signs has no {mechanism}")
+        return mechanism
 
     def _acceptance(self, token: _OpenToken, key: PrivateKey) -> Callable[[KeyOperation, int], bool]:
         """Return what tells whether a key takes a mechanism: the module itself, where its list does not."""
@@ -303,7 +335,7 @@ class Module:
 
     def _slot_of(self, serial: TokenSerial) -> Slot:
         for slot, token in self._tokens():
-            if _serial(token) == serial:
+            if self._serial(token) == serial:
                 return slot
         raise TokenNotFoundError(f"no token {serial} is present")
 
@@ -375,6 +407,17 @@ class Module:
         if self._rules.digits_only and not (value.isascii() and value.isdigit()):
             raise PinLengthError("a PIN has digits only")
 
+    @contextmanager
+    def _device(self, refuses: str) -> Iterator[None]:
+        """Tell a token of another device from one that went away, where the module does not."""
+        try:
+            yield
+        except TokenRemovedError as error:
+            if self._bound_to_device and error.ckr is Ckr.GENERAL_ERROR:
+                why = f"this device {refuses}: another one made it, or it was cleared"
+                raise TokenElsewhereError(why, ckr=error.ckr) from None
+            raise
+
     def _check_available(self, mechanism: str) -> None:
         if mechanism in self._unavailable:
             raise MechanismUnavailableError(f"this module does not offer {mechanism}")
@@ -395,8 +438,15 @@ class Module:
         token.keys[key_id] = found
         return use(found)
 
+    def _serial(self, token: Token) -> TokenSerial:
+        """Return CK_TOKEN_INFO.serialNumber; where all tokens share one, a value as long from seed and label."""
+        if self._serial_seed is None:
+            return TokenSerial(token.serial.decode("utf-8", errors="replace").rstrip("\0 "))
+        named = hashlib.sha256(f"{self._serial_seed}\0{token.label}".encode())
+        return TokenSerial(named.hexdigest()[:_SERIAL_CHARACTERS])
+
     def _token_info(self, token: Token) -> TokenInfo:
-        serial, flags = _serial(token), token.flags
+        serial, flags = self._serial(token), token.flags
         held = self._open_tokens.get(serial)
         return TokenInfo(
             serial=serial,
@@ -412,8 +462,16 @@ class Module:
         )
 
 
-def _serial(token: Token) -> TokenSerial:
-    return TokenSerial(token.serial.decode("utf-8", errors="replace").rstrip("\0 "))
+def _check_size(slot: Slot, algorithm: KeyAlgorithm) -> None:
+    """Ask the token which sizes it makes (C_GetMechanismInfo): its refusal would not say."""
+    wanted = Mechanism.RSA_PKCS_KEY_PAIR_GEN if algorithm.is_rsa else Mechanism.EC_KEY_PAIR_GEN
+    able = slot.get_mechanism_info(wanted)
+    least, most = able.min_key_length or 0, able.max_key_length or algorithm.bits
+    if not least <= algorithm.bits <= most:
+        raise MechanismUnavailableError(
+            f"this token makes no {algorithm}: its {wanted.name} has {least} to {most} bits",
+            ckr=Ckr.KEY_SIZE_RANGE,
+        )
 
 
 def _handle(session: Session) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pkcs11 import MGF, Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
+from pkcs11.constants import DEFAULT
 from pkcs11.exceptions import AttributeSensitive, AttributeTypeInvalid, FunctionFailed
 from pkcs11.types import DecryptMixin, Object, PrivateKey, Session, SignMixin
 from pkcs11.util.x509 import decode_x509_certificate, decode_x509_public_key
@@ -81,9 +82,17 @@ def describe(session: Session) -> tuple[ObjectInfo, ...]:
 
 
 def generate_key_pair(
-    session: Session, *, key_id: KeyId, label: str, algorithm: KeyAlgorithm, template: KeyTemplate
+    session: Session,
+    *,
+    key_id: KeyId,
+    label: str,
+    algorithm: KeyAlgorithm,
+    template: KeyTemplate,
+    public_use_follows: bool = False,
 ) -> Spki:
     """Make a key pair on the token (PKCS#11 v2.40 §5.13) and return its public key.
+
+    With `public_use_follows` the public key's CKA_VERIFY and CKA_ENCRYPT are left to the module.
 
     Raises:
         TokenError: a private key of that CKA_ID exists already.
@@ -95,7 +104,7 @@ def generate_key_pair(
         "label": label,
         "store": True,
         "capabilities": MechanismFlag(0),
-        "public_template": _public_template(template),
+        "public_template": _public_template(template, use_follows=public_use_follows),
         "private_template": _private_template(template),
     }
     if algorithm.is_rsa:
@@ -283,13 +292,13 @@ def _private_template(template: KeyTemplate) -> Template:
     }
 
 
-def _public_template(template: KeyTemplate) -> Template:
+def _public_template(template: KeyTemplate, *, use_follows: bool) -> Template:
     return {
         Attribute.TOKEN: True,
         Attribute.PRIVATE: False,
         Attribute.MODIFIABLE: template.modifiable,
-        Attribute.VERIFY: template.sign,
-        Attribute.ENCRYPT: template.decrypt,
+        Attribute.VERIFY: DEFAULT if use_follows else template.sign,
+        Attribute.ENCRYPT: DEFAULT if use_follows else template.decrypt,
         Attribute.WRAP: False,
     }
 

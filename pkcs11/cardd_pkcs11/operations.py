@@ -1,9 +1,13 @@
-"""The operations on tokens as asyncio methods, the same for one host and for a pool of them."""
+"""The operations on tokens as asyncio methods, the same for one host, for a pool of them, and for several pools."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TypeVar
 
+import msgspec
+
 from cardd_pkcs11 import protocol
+from cardd_pkcs11.profiles import ModuleProfile
 from cardd_pkcs11.types import (
     DecryptMechanism,
     KeyAlgorithm,
@@ -21,6 +25,7 @@ from cardd_pkcs11.types import (
 )
 
 T = TypeVar("T")
+PinSource = Callable[[], Secret]
 
 
 class TokenOperations(ABC):
@@ -212,3 +217,76 @@ class TokenOperations(ABC):
     ) -> KeyCapabilities:
         """Ask what a private key can do through this module."""
         return await self.call(protocol.Capabilities(serial=serial, key_id=key_id), deadline=deadline)
+
+
+class PoolCounters(msgspec.Struct, frozen=True):
+    """What a pool has done since it was made."""
+
+    hosts: int
+    running: int
+    calls: int
+    restarts: int
+    #: Calls that wait or run now.
+    busy: int
+
+
+class TokenPool(TokenOperations):
+    """Operations on tokens that the daemon keeps open, whatever modules and hosts are behind."""
+
+    @property
+    @abstractmethod
+    def counters(self) -> PoolCounters:
+        """The sum over all hosts."""
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Start every host now rather than when first needed.
+
+        Raises:
+            ModuleMissingError: a module is not there.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let calls in progress end, then let every host leave."""
+
+    @abstractmethod
+    def profile_of(self, serial: TokenSerial) -> ModuleProfile:
+        """Return the profile of the module that holds a token which was seen.
+
+        Raises:
+            TokenNotFoundError: no module of this pool has shown such a token.
+        """
+
+    @abstractmethod
+    def keep_open(self, serial: TokenSerial, pin_source: PinSource) -> None:
+        """Let every host log in on a token by itself; `pin_source` is asked for each login, in a thread.
+
+        A PIN that is refused is not tried again before `keep_open` is called anew.
+        """
+
+    @abstractmethod
+    def close_off(self, serial: TokenSerial) -> None:
+        """Refuse every call about a token from now on, with `TokenQuarantinedError`."""
+
+    @abstractmethod
+    def open_up(self, serial: TokenSerial) -> None:
+        """Carry out calls about a token again."""
+
+    @abstractmethod
+    def uses(self, serial: TokenSerial) -> int:
+        """Return how often keys of a token were used since the pool was made."""
+
+    @abstractmethod
+    async def let_go(self, serial: TokenSerial) -> None:
+        """Stop keeping a token open, and log out on every host that runs."""
+
+    @abstractmethod
+    async def list_tokens(
+        self, *, refresh: bool = False, deadline: float | None = None
+    ) -> tuple[TokenInfo, ...]:
+        """Read every token that any running host sees.
+
+        With `refresh`, hosts without an interactive login initialise their module first, so that tokens made or
+        removed by other processes are seen as they are.
+        """

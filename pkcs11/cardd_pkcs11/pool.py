@@ -20,7 +20,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
-import msgspec
 import structlog
 
 from cardd_pkcs11 import protocol
@@ -35,14 +34,13 @@ from cardd_pkcs11.errors import (
     TokenQuarantinedError,
     TokenRemovedError,
 )
-from cardd_pkcs11.operations import TokenOperations
+from cardd_pkcs11.operations import PinSource, PoolCounters, TokenPool
 from cardd_pkcs11.policy import Deadlines
 from cardd_pkcs11.profiles import ModuleProfile
 from cardd_pkcs11.tasks import together
-from cardd_pkcs11.types import Secret, TokenInfo, TokenSerial
+from cardd_pkcs11.types import TokenInfo, TokenSerial
 
 T = TypeVar("T")
-PinSource = Callable[[], Secret]
 
 #: Calls that change what is on a token, or must see the last change.
 _AT_THE_WRITER = (
@@ -65,17 +63,6 @@ _LOGIN_ATTEMPTS = 3
 _log = structlog.get_logger("cardd_pkcs11.pool")
 
 
-class PoolCounters(msgspec.Struct, frozen=True):
-    """What the pool has done since it was made."""
-
-    hosts: int
-    running: int
-    calls: int
-    restarts: int
-    #: Calls that wait or run now.
-    busy: int
-
-
 class _Home(NamedTuple):
     """Where an interactive login is held, and in which life of that host."""
 
@@ -87,7 +74,7 @@ class _Home(NamedTuple):
         return self.host.running and self.host.generation == self.generation
 
 
-class TokenHostPool(TokenOperations):
+class TokenHostPool(TokenPool):
     """Hosts of one module. Close it when done; hosts are started when first needed."""
 
     def __init__(
@@ -98,11 +85,15 @@ class TokenHostPool(TokenOperations):
         *,
         module_path: Path | None = None,
         deadlines: Deadlines | None = None,
+        serial_seed: str | None = None,
     ) -> None:
+        """Make a pool; `serial_seed` is what serials are made from where the module gives none of its own."""
         self.profile = profile
         count = max(1, min(size, profile.max_processes))
         self._hosts = tuple(
-            TokenHost(profile, environment, module_path=module_path, deadlines=deadlines)
+            TokenHost(
+                profile, environment, module_path=module_path, deadlines=deadlines, serial_seed=serial_seed
+            )
             for _ in range(count)
         )
         self._pin_sources: dict[TokenSerial, PinSource] = {}
@@ -132,50 +123,47 @@ class TokenHostPool(TokenOperations):
         )
 
     async def start(self) -> None:
-        """Start every host now rather than when first needed.
-
-        Raises:
-            ModuleMissingError: the module is not there.
-        """
+        """Start every host (see `TokenPool`)."""
         await together(host.start() for host in self._hosts)
 
     async def close(self) -> None:
-        """Let calls in progress end, then let every host leave."""
+        """Let every host leave (see `TokenPool`)."""
         await together(host.close() for host in self._hosts)
 
-    def keep_open(self, serial: TokenSerial, pin_source: PinSource) -> None:
-        """Let every host log in on a token by itself; `pin_source` is asked for each login, in a thread.
+    def knows(self, serial: TokenSerial) -> bool:
+        """Tell whether a host has shown this token."""
+        return serial in self._known
 
-        A PIN that is refused is not tried again before `keep_open` is called anew.
-        """
+    def profile_of(self, serial: TokenSerial) -> ModuleProfile:  # noqa: ARG002 - the module is the only one
+        """Return the module's profile (see `TokenPool`): every token of the pool is the module's."""
+        return self.profile
+
+    def keep_open(self, serial: TokenSerial, pin_source: PinSource) -> None:
+        """Keep a token open (see `TokenPool`)."""
         self._pin_sources[serial] = pin_source
         self._refused_pins.discard(serial)
 
     def close_off(self, serial: TokenSerial) -> None:
-        """Refuse every call about a token from now on, with `TokenQuarantinedError`."""
+        """Refuse calls about a token (see `TokenPool`)."""
         self._closed_off.add(serial)
 
     def open_up(self, serial: TokenSerial) -> None:
-        """Carry out calls about a token again."""
+        """Carry out calls about a token again (see `TokenPool`)."""
         self._closed_off.discard(serial)
 
     def uses(self, serial: TokenSerial) -> int:
-        """Return how often keys of a token were used since the pool was made."""
+        """Return how often keys of a token were used (see `TokenPool`)."""
         return self._uses[serial]
 
     async def let_go(self, serial: TokenSerial) -> None:
-        """Stop keeping a token open, and log out on every host that runs."""
+        """Stop keeping a token open (see `TokenPool`)."""
         self._pin_sources.pop(serial, None)
         await together(host.logout(serial) for host in self._hosts if host.running)
 
     async def list_tokens(
         self, *, refresh: bool = False, deadline: float | None = None
     ) -> tuple[TokenInfo, ...]:
-        """Read every token that any running host sees.
-
-        With `refresh`, hosts without an interactive login initialise their module first, so that tokens made or
-        removed by other processes are seen as they are.
-        """
+        """Read every token (see `TokenPool`)."""
         asked = [host for host in self._hosts if host.running] or [self._hosts[0]]
         if refresh:
             await together(self._refresh(host) for host in asked)

@@ -3,6 +3,7 @@
 import re
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -38,6 +39,14 @@ class Quirks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     changes_pin_after_login: bool = False
     #: C_SetPIN without a login takes the PUK and unblocks, in a host of its own with its own configuration.
     unblocks_by_set_pin: bool = False
+    #: Every token has the same serial; within a store, labels tell them apart.
+    shares_serial: bool = False
+    #: What a public key is for follows from its private key, and cannot be asked for.
+    public_use_follows: bool = False
+    #: Mechanisms with which a key signs only where it may decrypt, too.
+    signing_needs_decrypt: tuple[str, ...] = ()
+    #: A token opens with the device that made it only: C_Login fails with CKR_GENERAL_ERROR elsewhere.
+    bound_to_device: bool = False
 
 
 class CardSupport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -66,6 +75,8 @@ class ModuleProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     paths: dict[Platform, tuple[str, ...]]
     #: What to install where it is missing, for the error that says so.
     package: str
+    #: Names of environment variables that its hosts inherit from the daemon.
+    inherits: tuple[str, ...] = ()
     #: Hosts that may use the module at once; 1 for anything with one reader behind it.
     max_processes: int = 1
     #: Wrong PINs before a lock, as the daemon counts them where the token does not.
@@ -93,6 +104,7 @@ class ModuleProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         )
 
 
+@cache
 def load_profile(name: str) -> ModuleProfile:
     """Read the profile of that name from those shipped.
 

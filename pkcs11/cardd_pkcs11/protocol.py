@@ -69,6 +69,14 @@ class Start(Call[ModuleInfo], frozen=True, kw_only=True, tag="start"):
     probe_mechanisms: bool = False
     #: Log in before C_SetPIN.
     login_before_pin_change: bool = False
+    #: What a public key is for follows from its private key, and is not asked for.
+    public_use_follows: bool = False
+    #: Mechanisms with which a key signs only where it may decrypt, too.
+    signing_needs_decrypt: tuple[str, ...] = ()
+    #: C_Login fails with CKR_GENERAL_ERROR on a token of another device.
+    bound_to_device: bool = False
+    #: Given where every token has the same serial: hashed with the label, it makes one.
+    serial_seed: str | None = None
 
 
 class Ping(Call[None], frozen=True, kw_only=True, tag="ping"):

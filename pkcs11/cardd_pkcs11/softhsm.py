@@ -1,10 +1,9 @@
 """SoftHSM's configuration, made from the template for one state directory."""
 
-import os
-import tempfile
 from pathlib import Path
 
 from cardd_pkcs11.errors import TokenError
+from cardd_pkcs11.files import write_atomically
 from cardd_pkcs11.resources import resource_directory
 
 #: SoftHSM reads its configuration by lines of at most this many bytes, the line feed included.
@@ -46,13 +45,4 @@ def _write_if_different(path: Path, content: bytes) -> None:
     if path.is_file() and path.read_bytes() == content:
         path.chmod(0o600)
         return
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".softhsm2.conf.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_atomically(path, content)

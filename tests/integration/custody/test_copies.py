@@ -96,7 +96,7 @@ async def started(state: Path, *, sealer: Sealer = SEALER, uses: int = 100) -> A
         async with open_pool(state) as pool:
             vault = PinVault(state / "pins", sealer)
             keeper, chains = TokenKeeper(store, pool, vault), TokenChains(store, pool, uses=uses)
-            evidence = Evidence(store, clock, open_instance_key(state, sealer), sealer, "softhsm2")
+            evidence = Evidence(store, clock, open_instance_key(state, sealer), sealer, lambda _: "softhsm2")
             maker = KeyMaker(pool, CustodyLevel.SOFTWARE, binds=vault.binds, witness=evidence.witness)
             sweep = Sweep(
                 SweepParts(

@@ -48,7 +48,7 @@ async def _evidence(state: Path) -> tuple[Evidence, Store, InstanceKey]:
     clock = ManualClock(NOW)
     store = await Store.open(state, clock, EventBus())
     key = open_instance_key(state, SEALER)
-    return Evidence(store, clock, key, SEALER, "softhsm2"), store, key
+    return Evidence(store, clock, key, SEALER, lambda _: "softhsm2"), store, key
 
 
 async def test_a_statement_ties_the_key_to_token_module_machine_and_time(tmp_path: Path) -> None:
