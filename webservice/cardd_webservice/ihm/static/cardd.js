@@ -12,9 +12,10 @@ const SAID = {
 };
 const EVENTS = [
   "reader.added", "reader.removed", "reader.changed", "card.created", "card.inserted", "card.removed", "card.opposed",
-  "card.pin_changed", "card.pin_blocked", "card.session_closed", "habilitation.submitted", "habilitation.approved",
-  "habilitation.refused", "habilitation.withdrawn", "order.created", "order.retrieved", "order.cancelled", "order.expired",
-  "certificate.issued", "certificate.revoked", "certificate.expiring", "crl.published",
+  "card.read", "card.pin_changed", "card.pin_blocked", "card.pin_unblocked", "card.session_closed", "habilitation.submitted", "habilitation.approved",
+  "habilitation.refused", "habilitation.withdrawn", "order.created", "order.possession_proven", "order.retrieved", "order.cancelled", "order.expired",
+  "certificate.issued", "certificate.revoked", "certificate.expiring", "crl.published", "crl.added", "crl.removed",
+  "crl.updated", "crl.fetch_failed", "crl.aged",
 ];
 
 /** Says a sentence to everybody, screen readers included. */
