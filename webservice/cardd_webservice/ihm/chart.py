@@ -46,7 +46,7 @@ def step_chart(points: Sequence[Point], now: datetime) -> Chart | None:
     begin, end = points[0].at, max(now, points[-1].at)
     length = (end - begin).total_seconds() or 1.0
     chart = Chart("", "", _ticks(max(point.value for point in points)), begin, end, points[-1].value)
-    steps = []
+    steps: list[str] = []
     for point in points:
         x = WIDTH * (point.at - begin).total_seconds() / length
         y = chart.height_of(point.value)

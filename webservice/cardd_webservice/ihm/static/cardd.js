@@ -18,6 +18,13 @@ const EVENTS = [
   "crl.updated", "crl.fetch_failed", "crl.aged",
 ];
 
+/** Of a list published while lists are looked at: which one. */
+function saidOfList(event) {
+  if (!document.querySelector("[data-live~=crl]")) return "";
+  const name = JSON.parse(event.data).subject.replace("crl:", "");
+  return french ? `La LCR ${name} est publiée.` : `The CRL ${name} is published.`;
+}
+
 /** Says a sentence to everybody, screen readers included. */
 function announce(sentence) {
   const line = document.createElement("p");
@@ -74,9 +81,10 @@ function connect() {
   let kinds = new Set();
   let timer = 0;
   for (const name of EVENTS) {
-    source.addEventListener(name, () => {
+    source.addEventListener(name, (event) => {
       kinds.add(name.split(".")[0]);
-      if (SAID[name]) announce(SAID[name]);
+      const said = name === "crl.published" ? saidOfList(event) : SAID[name];
+      if (said) announce(said);
       clearTimeout(timer);
       timer = setTimeout(() => { refresh(kinds).catch(() => {}); kinds = new Set(); }, 150);
     });
