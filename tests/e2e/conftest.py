@@ -24,6 +24,18 @@ def daemon(
     running.end()
 
 
+@pytest.fixture(scope="session")
+def browsed_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+    """A daemon for the suites in Chromium, with virtual readers; they may move its cards."""
+    running = RunningDaemon(
+        tmp_path_factory.mktemp("browsed") / "state", {**QUICK, "CARDD_READERS__VIRTUAL": "auto"}
+    )
+    running.init()
+    running.start()
+    yield running
+    running.end()
+
+
 @pytest.fixture
 def make_daemon() -> Iterator[DaemonMaker]:
     """Make daemons that a test starts, stops and kills by itself."""

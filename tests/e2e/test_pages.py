@@ -1,11 +1,9 @@
-"""The pages in a real Chromium: the whole job from the PIN to the revocation, in French and in English."""
+"""Every page and state in a real Chromium: live, without scripts, narrow, enlarged, still, and judged by axe-core."""
 
-import os
-import shutil
+import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import pytest
 
@@ -15,199 +13,88 @@ pytest.importorskip("playwright", reason="playwright drives the browser: pip ins
 
 from playwright import sync_api
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
-CODE = "code-de-revocation-1"
+from tests.support.chromium import CHROMIUM, MISSING, Watched, launched, violations
+
 PAGES = (
-    "/", "/cartes", "/demander", "/retirer", "/suivre", "/suivre/commandes", "/revoquer", "/habilitations",
-    "/habilitations/nouvelle", "/crl", "/journal", "/journal?verifier=1", "/diagnostic", "/PC",
+    "/", "/cartes", "/cartes/nouvelle", "/demander", "/retirer", "/suivre", "/suivre?q=nothing", "/suivre/commandes",
+    "/suivre/commandes?etat=cancelled", "/revoquer", "/revoquer?etat=renewable", "/habilitations",
+    "/habilitations/nouvelle", "/crl", "/crl?liste=ACR-EL-TEST", "/journal", "/journal?verifier=1", "/diagnostic",
+    "/PC", "/suivre/certificats/00",
 )  # fmt: skip
+WRONG = "9999"
 
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="the pages are shown in Chromium: apt install chromium")
-
-
-@dataclass
-class Words:
-    """What a test clicks on and looks for, in one language."""
-
-    locale: str
-    open: str
-    tries_left: str
-    order: str
-    retrieve: str
-    revoke: str
-    revoked: str
-    sign_out: str
-    no_session: str
-    ended: str
-
-
-FRENCH = Words(
-    locale="fr-FR", open="Ouvrir une session", tries_left="essais restants\u00a0: 2", order="Passer la commande",
-    retrieve="Retirer le certificat", revoke="Révoquer définitivement", revoked="Révoqué le",
-    sign_out="Se déconnecter", no_session="Aucune session de carte", ended="La session de carte est terminée",
-)  # fmt: skip
-ENGLISH = Words(
-    locale="en-GB", open="Open a session", tries_left="tries left: 2", order="Place the order",
-    retrieve="Retrieve the certificate", revoke="Revoke for ever", revoked="Revoked on",
-    sign_out="Sign out", no_session="No card session", ended="The card session is over",
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def own_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    """A daemon whose card these tests may pull."""
-    running = RunningDaemon(tmp_path_factory.mktemp("pages") / "state")
-    running.init()
-    running.start()
-    yield running
-    running.end()
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason=MISSING)
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[sync_api.Browser]:
-    """Chromium from the distribution; as root, it runs only without its sandbox."""
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else []
-        )
+    """One browser for this module."""
+    sync_api.expect.set_options(timeout=30_000)
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
-class Watched:
-    """A page whose requests and complaints are noted."""
-
-    def __init__(self, context: sync_api.BrowserContext) -> None:
-        self.page = context.new_page()
-        self.requested: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.requested.append(request.url))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("console", self._hear)
-
-    def _hear(self, message: sync_api.ConsoleMessage) -> None:
-        # Chromium says so of every answer that is an error; the test asks for some.
-        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
-            self.complaints.append(message.text)
-
-    def shows(self, sentence: str) -> None:
-        sync_api.expect(self.page.locator("body")).to_contain_text(sentence)
+@pytest.fixture
+def card(browsed_daemon: RunningDaemon) -> str:
+    """The demonstration's card, in its reader and with all its tries."""
+    found = next(
+        each
+        for each in browsed_daemon.call("GET", "/api/v1/cards").json["items"]
+        if each["medium"] == "softhsm"
+    )
+    serial = str(found["serial"])
+    if not found["present"]:
+        browsed_daemon.call("POST", f"/api/v1/test-cards/{serial}/insert", {})
+    body = {"pin": "1234", "accept_final_try": True}
+    assert browsed_daemon.call("POST", f"/api/v1/cards/{serial}/session", body).status == 201
+    return serial
 
 
-def _visit(chromium: sync_api.Browser, daemon: RunningDaemon, *, locale: str) -> Watched:
-    watched = Watched(chromium.new_context(locale=locale))
-    link = daemon.cli("open", "--print-only").stdout.strip()
-    assert link.startswith(f"{daemon.address}/ouvrir?lien=")
-    watched.page.goto(link)
-    assert watched.page.url == f"{daemon.address}/"
-    return watched
+def _open_card(watched: Watched, card: str, pin: str = "1234") -> None:
+    watched.go("/cartes")
+    field = watched.page.locator(f"#pin-{card}")
+    field.fill(pin)
+    final = watched.page.locator(f"#carte-{card} form.pin input[name=accept_final_try]")
+    if final.count():
+        final.check()
+    field.press("Enter")
+    if pin != WRONG:
+        watched.page.wait_for_url("**/demander")
+    else:
+        watched.page.wait_for_selector("#erreur")
 
 
-def _send(page: sync_api.Page, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).click()
-
-
-def _open_card(page: sync_api.Page, daemon: RunningDaemon, words: Words, pin: str) -> None:
-    if not page.url.startswith(f"{daemon.address}/cartes"):
-        page.goto(f"{daemon.address}/cartes")
-    page.locator("input[name=pin]").fill(pin)
-    _send(page, words.open)
-
-
-def _serial(daemon: RunningDaemon) -> str:
-    return str(daemon.call("GET", "/api/v1/cards").json["items"][0]["serial"])
-
-
-@pytest.mark.parametrize("words", [FRENCH, ENGLISH], ids=["french", "english"])
-def test_the_whole_job_is_done_in_the_pages(
-    chromium: sync_api.Browser, own_daemon: RunningDaemon, words: Words
+def test_a_pulled_card_vanishes_from_the_page_and_comes_back(
+    chromium: sync_api.Browser, browsed_daemon: RunningDaemon, card: str
 ) -> None:
-    watched = _visit(chromium, own_daemon, locale=words.locale)
-    page, address = watched.page, own_daemon.address
-    assert page.locator("html").get_attribute("lang") == words.locale[:2]
-
-    _open_card(page, own_daemon, words, "9999")
-    watched.shows(words.tries_left)
-    _open_card(page, own_daemon, words, "1234")
-    page.wait_for_url("**/demander")
-
-    page.locator(".choices a", has_text="ORG").first.click()
-    page.locator(".choices a", has_text="AUTH_CLI").click()
-    page.locator("#service").fill("INSI-AUTO")
-    page.locator("#contacts").fill("not an address")
-    _send(page, words.order)
-    sync_api.expect(page.locator("#contacts")).to_have_attribute("aria-invalid", "true")
-    assert page.locator("#service").input_value() == "INSI-AUTO"
-    page.locator("#contacts").fill("tests@example.org")
-    _send(page, words.order)
-    page.wait_for_url("**/retirer/*")
-
-    page.locator("#revocation_code").fill(CODE)
-    page.locator("#confirmation").fill(CODE)
-    page.locator("#accept_terms").check()
-    _send(page, words.retrieve)
-    page.wait_for_url("**/suivre/certificats/*")
-    serial = page.url.rsplit("/", 1)[1]
-    with page.expect_download() as downloading:
-        page.locator("a[href$='chaine.pem']").click()
-    assert Path(downloading.value.path()).read_text().count("BEGIN CERTIFICATE") == 3
-
-    page.goto(f"{address}/suivre?q=insi-auto")
-    sync_api.expect(page.locator(f"a[href='/suivre/certificats/{serial}']")).to_be_visible()
-
-    page.goto(f"{address}/revoquer/{serial}")
-    page.locator("input[value=superseded]").check()
-    page.locator("#confirmation").fill("INSI-AUTO")
-    _send(page, words.revoke)
-    page.wait_for_url(f"**/suivre/certificats/{serial}")
-    watched.shows(words.revoked)
-    assert own_daemon.call("GET", f"/api/v1/certificates/{serial}").json["state"] == "revoked"
-
-    _send(page, words.sign_out)
-    page.goto(f"{address}/suivre")
-    watched.shows("cardd open")
-    assert watched.complaints == []
-    assert {url for url in watched.requested if not url.startswith(address)} == set()
-    page.context.close()
-
-
-def test_a_pulled_card_vanishes_from_the_page_and_its_session_ends(
-    chromium: sync_api.Browser, own_daemon: RunningDaemon
-) -> None:
-    watched = _visit(chromium, own_daemon, locale="fr-FR")
-    _open_card(watched.page, own_daemon, FRENCH, "1234")
-    watched.page.wait_for_url("**/demander")
+    watched = Watched(chromium, browsed_daemon, locale="fr-FR").sign_in()
+    _open_card(watched, card)
     with watched.page.expect_response("**/nouvelles"):
-        watched.page.goto(f"{own_daemon.address}/")
-    serial = _serial(own_daemon)
-    tile = watched.page.locator(f"a[href='/cartes?carte={serial}']")
+        watched.go("/")
+    tile = watched.page.locator(f"a[href='/cartes?carte={card}']")
     sync_api.expect(tile).to_be_visible()
-    own_daemon.call("POST", f"/api/v1/test-cards/{serial}/remove", {})
+    browsed_daemon.call("POST", f"/api/v1/test-cards/{card}/remove", {})
     sync_api.expect(tile).to_be_hidden()
-    watched.shows(FRENCH.no_session)
-    watched.shows(FRENCH.ended)
-    own_daemon.call("POST", f"/api/v1/test-cards/{serial}/insert", {})
+    watched.shows("Aucune session de carte")
+    watched.shows("La session de carte est terminée")
+    browsed_daemon.call("POST", f"/api/v1/test-cards/{card}/insert", {})
     sync_api.expect(tile).to_be_visible()
-    assert watched.complaints == []
-    watched.page.context.close()
+    watched.close()
 
 
 def test_without_scripts_the_pages_read_and_forms_work(
-    chromium: sync_api.Browser, own_daemon: RunningDaemon
+    chromium: sync_api.Browser, browsed_daemon: RunningDaemon, card: str
 ) -> None:
-    context = chromium.new_context(locale="fr-FR", java_script_enabled=False)
-    page = context.new_page()
-    page.goto(own_daemon.cli("open", "--print-only").stdout.strip())
-    _open_card(page, own_daemon, FRENCH, "1234")
-    page.wait_for_url("**/demander")
-    assert page.locator(".choices a").count() > 0
-    context.close()
+    watched = Watched(chromium, browsed_daemon, locale="fr-FR", java_script_enabled=False).sign_in()
+    _open_card(watched, card)
+    assert watched.page.locator(".choices a").count() > 0
+    watched.close()
 
 
 def test_a_page_of_the_disk_signs_in_as_cardd_open_makes_it(
-    chromium: sync_api.Browser, own_daemon: RunningDaemon, tmp_path: Path
+    chromium: sync_api.Browser, browsed_daemon: RunningDaemon, tmp_path: Path
 ) -> None:
-    link = own_daemon.cli("open", "--print-only").stdout.strip()
+    link = browsed_daemon.cli("open", "--print-only").stdout.strip()
     file = tmp_path / "open.html"
     file.write_text(
         f'<!doctype html><meta http-equiv="refresh" content="0;url={link}"><a href="{link}">cardd</a>'
@@ -215,67 +102,178 @@ def test_a_page_of_the_disk_signs_in_as_cardd_open_makes_it(
     context = chromium.new_context(locale="fr-FR")
     page = context.new_page()
     page.goto(file.as_uri())
-    page.wait_for_url(f"{own_daemon.address}/")
+    page.wait_for_url(f"{browsed_daemon.address}/")
     assert page.locator("nav").is_visible()
     page.goto(link)
     assert "Ce lien n’ouvre plus rien" in page.locator("h1").inner_text()
     context.close()
 
 
-@pytest.mark.parametrize("width", [320, 1280])
-def test_no_page_is_wider_than_the_window(
-    chromium: sync_api.Browser, own_daemon: RunningDaemon, width: int
+def test_a_csr_s_key_proves_itself_on_the_page(
+    chromium: sync_api.Browser, browsed_daemon: RunningDaemon, card: str, tmp_path: Path
 ) -> None:
-    watched = _visit(chromium, own_daemon, locale="fr-FR")
-    watched.page.set_viewport_size({"width": width, "height": 700})
+    def openssl(*arguments: str) -> bytes:
+        return subprocess.run(["openssl", *arguments], cwd=tmp_path, check=True, capture_output=True).stdout
+
+    openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "mine.key")
+    csr = openssl("req", "-new", "-key", "mine.key", "-subj", "/CN=x")
+    watched = Watched(chromium, browsed_daemon, locale="fr-FR").sign_in()
+    page = watched.page
+    _open_card(watched, card)
+    page.locator(".choices a[href*='offer=ORG']").first.click()
+    page.locator(".choices a[href*='usage=AUTH_CLI']").click()
+    page.locator("#service").fill("MA-CLE")
+    page.locator("#contacts").fill("tests@example.org")
+    page.locator("input[name=source][value=csr]").check()
+    page.locator("details summary").first.click()
+    page.locator("#csr").fill(csr.decode())
+    watched.send("Passer la commande")
+    page.wait_for_url("**/retirer/*")
+    with page.expect_download() as downloading:
+        page.locator("a[download='message.bin']").click()
+    downloading.value.save_as(tmp_path / "message.bin")
+    openssl("dgst", "-sha256", "-sign", "mine.key", "-out", "signature", "message.bin")
+    page.locator("#signature").fill("pas du base64")
+    watched.send("Envoyer la preuve")
+    watched.shows("n’est pas du base64")
+    page.locator("#signature").fill(openssl("base64", "-in", "signature").decode())
+    watched.send("Envoyer la preuve")
+    watched.shows("sa détention est prouvée")
+    sync_api.expect(page.locator("#revocation_code")).to_be_visible()
+    watched.close()
+
+
+def test_no_page_is_wider_than_the_window(chromium: sync_api.Browser, browsed_daemon: RunningDaemon) -> None:
+    watched = Watched(chromium, browsed_daemon, locale="fr-FR").sign_in()
     for path in PAGES:
-        watched.page.goto(own_daemon.address + path)
-        shown = watched.page.evaluate("document.documentElement.scrollWidth")
-        assert shown <= width, path
-    assert watched.complaints == []
-    watched.page.context.close()
+        watched.go(path)
+        # 320 px; a window of 1280 px under a zoom of 200 % (WCAG 2.2, 1.4.10); text alone at 200 % (1.4.4).
+        for width, text in ((320, "100%"), (640, "100%"), (1280, "100%"), (1280, "200%")):
+            watched.page.set_viewport_size({"width": width, "height": 700})
+            shown = watched.page.evaluate(
+                "size => (document.documentElement.style.fontSize = size, document.documentElement.scrollWidth)",
+                text,
+            )
+            assert shown <= width, (path, width, text)
+    watched.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_on_any_page(
-    chromium: sync_api.Browser, own_daemon: RunningDaemon, scheme: Literal["light", "dark"]
+def test_nothing_moves_for_who_wants_no_motion(
+    chromium: sync_api.Browser, browsed_daemon: RunningDaemon
+) -> None:
+    watched = Watched(chromium, browsed_daemon, locale="fr-FR").sign_in()
+    moving = {}
+    for wish in ("no-preference", "reduce"):
+        watched.page.emulate_media(reduced_motion=wish)  # type: ignore[arg-type]
+        moving[wish] = watched.page.evaluate(
+            """() => {
+                const line = document.createElement("p");
+                line.className = "busy";
+                document.body.append(line);
+                return getComputedStyle(line, "::before").animationName;
+            }"""
+        )
+    assert moving == {"no-preference": "turn", "reduce": "none"}
+    watched.close()
+
+
+class _Judge:
+    """Has axe-core judge what a page shows now, in light and in dark."""
+
+    def __init__(self, watched: Watched, axe: Any) -> None:
+        self.watched = watched
+        self.found: dict[str, Any] = {}
+        self._axe = axe
+
+    def __call__(self, state: str) -> None:
+        page = self.watched.page
+        page.emulate_media(color_scheme="light")
+        found = [("light", violations(page, self._axe))]
+        page.emulate_media(color_scheme="dark")
+        # The scheme changes colours alone.
+        found.append(("dark", violations(page, self._axe, only="color-contrast")))
+        self.found |= {f"{state}, {scheme}": each for scheme, each in found if each}
+
+
+def test_axe_finds_nothing_on_any_page_or_state(
+    chromium: sync_api.Browser, browsed_daemon: RunningDaemon, card: str
 ) -> None:
     axe = pytest.importorskip(
         "axe_playwright_python.sync_playwright", reason="axe-core: pip install axe-playwright-python"
     )
-    watched = _visit(chromium, own_daemon, locale="fr-FR")
-    page, found = watched.page, {}
-    page.emulate_media(color_scheme=scheme)
-    _open_card(page, own_daemon, FRENCH, "9999")
-    found["wrong PIN"] = axe.Axe().run(page)
-    _open_card(page, own_daemon, FRENCH, "1234")
-    page.wait_for_url("**/demander")
-    page.locator(".choices a").first.click()
-    found["usage"] = axe.Axe().run(page)
-    page.locator(".choices a").first.click()
+    watched = Watched(chromium, browsed_daemon, locale="fr-FR")
+    page, judge = watched.page, _Judge(watched, axe.Axe())
+    watched.go("/")
+    judge("signed out")
+    watched.go("/suivre")
+    judge("sign-in needed")
+    watched.sign_in()
+    for path in PAGES:
+        watched.go(path)
+        judge(f"{path} without a card session")
+    for tries in ("wrong PIN", "final try"):
+        _open_card(watched, card, WRONG)
+        judge(tries)
+    _open_card(watched, card)
+    judge("structure and offer")
+    page.locator(".choices a[href*='offer=ORG']").first.click()
+    judge("usage")
+    page.locator(".choices a[href*='usage=AUTH_CLI']").click()
+    judge("fields")
     page.locator("#service").fill("INSI-AUTO")
     page.locator("#contacts").fill("x")
-    _send(page, FRENCH.order)
+    watched.send("Passer la commande")
     page.wait_for_selector(".trouble")
-    found["order with errors"] = axe.Axe().run(page)
+    judge("fields with errors")
     page.locator("#contacts").fill("tests@example.org")
-    _send(page, FRENCH.order)
+    watched.send("Passer la commande")
     page.wait_for_url("**/retirer/*")
-    found["retrieval"] = axe.Axe().run(page)
-    certificates = own_daemon.call("GET", "/api/v1/certificates?limit=1").json["items"]
-    serial = certificates[0]["serial"]
-    habilitation = own_daemon.call("GET", "/api/v1/habilitations").json["items"][0]["id"]
-    for path in (*PAGES, f"/suivre/certificats/{serial}", f"/revoquer/{serial}", f"/habilitations/{habilitation}",
-                 "/suivre/certificats/00"):  # fmt: skip
-        page.goto(own_daemon.address + path)
-        found[path] = axe.Axe().run(page)
-    violations = {
-        place: [
-            (each["id"], [node["html"] for node in each["nodes"]]) for each in result.response["violations"]
-        ]
-        for place, result in found.items()
-        if result.response["violations"]
-    }
-    assert all(result.response["passes"] for result in found.values())
-    assert violations == {}
-    page.context.close()
+    judge("retrieval")
+    order = page.url.rsplit("/", 1)[1]
+    watched.go(f"/suivre/commandes/{order}")
+    judge("order")
+    watched.go("/retirer")
+    judge("orders to retrieve")
+    page.locator(f"a[href='/retirer/{order}']").click()
+    page.locator("#revocation_code").fill("code-de-revocation-1")
+    page.locator("#confirmation").fill("another-code")
+    page.locator("#accept_terms").check()
+    watched.send("Retirer le certificat")
+    page.wait_for_selector(".trouble")
+    judge("retrieval with errors")
+    for name in ("revocation_code", "confirmation"):
+        page.locator(f"#{name}").fill("code-de-revocation-1")
+    page.locator("#accept_terms").check()
+    watched.send("Retirer le certificat")
+    page.wait_for_url("**/suivre/certificats/*")
+    for summary in page.locator("summary").all():
+        summary.click()
+    judge("certificate")
+    serial = page.url.rsplit("/", 1)[1]
+    for path in ("/", "/cartes", "/suivre", "/suivre/commandes", "/revoquer", "/habilitations"):
+        watched.go(path)
+        judge(f"{path} with a card session")
+    page.locator(".choices a").first.click()
+    judge("habilitation")
+    watched.go("/habilitations/nouvelle")
+    page.locator("form[action='/habilitations/nouvelle']").evaluate("form => { form.noValidate = true }")
+    watched.send("Déposer le formulaire")
+    page.wait_for_selector(".trouble")
+    judge("form F414 with errors")
+    watched.go(f"/revoquer/{serial}")
+    judge("revocation")
+    page.locator("input[value=superseded]").check()
+    page.locator("#confirmation").fill("not this one")
+    watched.send("Révoquer définitivement")
+    page.wait_for_selector(".trouble")
+    judge("revocation with errors")
+    page.locator("input[value=superseded]").check()
+    page.locator("#confirmation").fill("insi-auto")
+    watched.send("Révoquer définitivement")
+    page.wait_for_url("**/suivre/certificats/*")
+    judge("revoked certificate")
+    watched.send("Se déconnecter")
+    page.wait_for_url("**/quitter")
+    judge("after sign-out")
+    assert judge.found == {}
+    watched.close()

@@ -2,11 +2,15 @@
 
 from aiohttp import web
 
-from cardd.cards.types import PinChangeRequest, SessionRequest, TestCardRequest
+from cardd.cards.types import PinChangeRequest, SessionRequest, TestCardRequest, UnblockRequest
 from cardd.errors import CarddError, FieldProblem, InvalidFieldsError
+from cardd.orders.types import HabilitationState
 from cardd.text import Text
+from cardd_webservice.ihm.forms import Form
 from cardd_webservice.ihm.requests import request_of
 from cardd_webservice.ihm.visit import Visit, sent, shown
+
+_MOST_HABILITATIONS = 500
 
 
 async def list_cards(visit: Visit, error: CarddError | None = None, asked: str = "") -> web.StreamResponse:
@@ -46,14 +50,23 @@ async def close_session(visit: Visit) -> web.StreamResponse:
     return visit.redirect("/cartes", Text("The card session is closed.", "La session de carte est fermée."))
 
 
+async def unblock_pin(visit: Visit) -> web.StreamResponse:
+    """Set a new PIN with the card's PUK; the new one is typed twice."""
+    serial, form = visit.path("serial"), visit.form
+    try:
+        _check_typed_twice(form)
+        request = request_of(UnblockRequest, puk=form.secret("puk"), new=form.secret("new"))
+        await visit.services.sessions.unblock_pin(serial, request)
+    except CarddError as error:
+        return await list_cards(visit, error, serial)
+    return visit.redirect("/cartes", Text("The PIN is unblocked.", "Le code porteur est débloqué."))
+
+
 async def change_pin(visit: Visit) -> web.StreamResponse:
     """Change the PIN; the new one is typed twice."""
     serial, form = visit.path("serial"), visit.form
     try:
-        if form.secret("new") != form.secret("again"):
-            raise InvalidFieldsError(
-                [FieldProblem("again", Text("is not the same PIN", "n’est pas le même code"))]
-            )
+        _check_typed_twice(form)
         await visit.services.sessions.change_pin(
             serial,
             request_of(
@@ -88,22 +101,43 @@ async def remove(visit: Visit) -> web.StreamResponse:
     )
 
 
+async def ask_new(visit: Visit, error: CarddError | None = None) -> web.StreamResponse:
+    """Ask what a new test card is to be."""
+    listed = await visit.services.habilitations.list(_MOST_HABILITATIONS, None)
+    approved = [each for each in listed.items if each.state is HabilitationState.APPROVED]
+    return visit.page("card_new.html", habilitations=approved, error=error)
+
+
 async def create(visit: Visit) -> web.StreamResponse:
-    """Make a test card for an approved habilitation."""
-    habilitation = visit.form.text("habilitation")
+    """Make a test card for an approved habilitation, and insert it if asked to."""
+    form = visit.form
 
     async def perform() -> str:
         request = request_of(
             TestCardRequest,
-            habilitation=habilitation,
-            medium=visit.form.text("medium") or "softhsm",
-            type=visit.form.text("type") or "cps",
+            habilitation=form.text("habilitation"),
+            medium=form.optional("medium"),
+            type=form.optional("type"),
+            last_name=form.optional("last_name"),
+            first_name=form.optional("first_name"),
         )
         card = await visit.services.cards.create(request)
-        return f"/cartes?carte={card.serial}"
+        if form.ticked("insert"):
+            await visit.services.cards.insert(card.serial)
+        return f"/cartes?carte={card.serial}#carte-{card.serial}"
 
-    location = await visit.once(perform)
+    try:
+        location = await visit.once(perform)
+    except CarddError as error:
+        return await ask_new(visit, error)
     return visit.redirect(location, Text("The test card is made.", "La carte de test est créée."))
+
+
+def _check_typed_twice(form: Form) -> None:
+    if form.secret("new") != form.secret("again"):
+        raise InvalidFieldsError(
+            [FieldProblem("again", Text("is not the same PIN", "n’est pas le même code"))]
+        )
 
 
 def _safe(path: str) -> str:
@@ -117,7 +151,9 @@ ROUTES = (
     sent("/cartes/{serial}/session", open_session),
     sent("/cartes/{serial}/fermer", close_session),
     sent("/cartes/{serial}/code", change_pin),
+    sent("/cartes/{serial}/deblocage", unblock_pin),
     sent("/cartes/{serial}/inserer", insert),
     sent("/cartes/{serial}/retirer", remove),
+    shown("/cartes/nouvelle", ask_new),
     sent("/cartes/nouvelle", create),
 )

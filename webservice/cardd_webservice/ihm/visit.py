@@ -13,6 +13,7 @@ from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
+from yarl import URL
 
 from cardd import __version__
 from cardd.cards.errors import CardSessionEndedError, CardSessionRequiredError
@@ -20,7 +21,7 @@ from cardd.cards.sessions import CardSession
 from cardd.errors import CarddError, InvalidFieldsError
 from cardd.orders.paging import Page
 from cardd.text import Language, Text
-from cardd_webservice.guard.browsers import BrowserSession
+from cardd_webservice.guard.browsers import LIVE_HEADER, BrowserSession
 from cardd_webservice.guard.policy import (
     PAGE_REFERRER_POLICY,
     PAGE_SECURITY_POLICY,
@@ -69,7 +70,10 @@ class Visit:
         """Answer with a page; an `error` is told at its top, and beside the fields it names."""
         notice = None
         if self.browser is not None:
-            notice, self.browser.notice = self.browser.notice, None
+            notice = self.browser.notice
+            # An open page that refreshes itself must not take what another page is about to say.
+            if LIVE_HEADER not in self.request.headers:
+                self.browser.notice = None
         text = _environment.get_template(template).render(
             visit=self, language=self.language, notice=notice, error=error,
             problems=problems_of(error, self.language), form=self.form, now=self.services.clock.now(),
@@ -122,9 +126,24 @@ class Visit:
 
     def with_query(self, **changes: str | None) -> str:
         """Return the address of this page with parameters of its query changed or taken away."""
-        given = dict(self.request.query) if self.request.method == HTTPMethod.GET else {}
-        query = {name: value for name, value in {**given, **changes}.items() if value}
-        return self.request.path + (f"?{urlencode(query)}" if query else "")
+        page = self._page()
+        query = {name: value for name, value in {**page.query, **changes}.items() if value}
+        return page.path + (f"?{urlencode(query)}" if query else "")
+
+    def _page(self) -> URL:
+        """Return the address of the page that is looked at: of a form that was sent, the page it was on."""
+        request = self.request
+        if request.method in (HTTPMethod.GET, HTTPMethod.HEAD):
+            return request.rel_url
+        try:
+            referrer = URL(request.headers.get("Referer", ""))
+        except ValueError:
+            return URL("/")
+        return (
+            referrer.relative()
+            if referrer.absolute and referrer.origin() == request.url.origin()
+            else URL("/")
+        )
 
     def next_page(self, page: Page[Any]) -> str | None:
         """Return the address of the page of a list that follows `page`."""

@@ -1,6 +1,8 @@
 """The words for states, reasons and steps that the pages show; codes never reach a person."""
 
+from cardd.cards.types import CardRole, CardType
 from cardd.orders.types import CertificateState, HabilitationState, OrderState, RevocationReason
+from cardd.revocation.types import Freshness
 from cardd.text import Text
 
 #: The shape that stands beside the words of a state, so that colour is never alone.
@@ -61,6 +63,31 @@ CUSTODY_ELSEWHERE = Text(
     "Held by whoever made the request (CSR).", "Détenue par l’auteur de la demande (CSR)."
 )
 
+MEDIA = {
+    "softhsm": Text("Software token", "Jeton logiciel"),
+    "virtual": Text("Virtual card in a reader", "Carte virtuelle dans un lecteur"),
+}
+MEDIA_HELP = {
+    "softhsm": Text(
+        "Simplest, and needs nothing: a SoftHSM token that stands for the card.",
+        "Le plus simple, sans rien d’autre : un jeton SoftHSM tient lieu de carte.",
+    ),
+    "virtual": Text(
+        "A CPS3 that card drivers take for a real one; needs pcscd and vpcd on this machine.",
+        "Une CPS3 que les pilotes prennent pour une vraie ; pcscd et vpcd sont nécessaires sur cette machine.",
+    ),
+}
+CARD_TYPES = {
+    CardType.CPS.value: Text("CPS – health professional", "CPS – professionnel de santé"),
+    CardType.CPE.value: Text("CPE – employee of a structure", "CPE – personnel d’une structure"),
+    CardType.CPA.value: Text("CPA – authorised person", "CPA – personne autorisée"),
+}
+CARD_ROLES = {
+    CardRole.AUTHENTICATION: Text("Authentication", "Authentification"),
+    CardRole.SIGNATURE: Text("Signature", "Signature"),
+    CardRole.TECHNICAL: Text("Technical (contactless)", "Technique (sans contact)"),
+}
+
 STEPS = {
     "order.created": Text("Order placed", "Commande passée"),
     "order.retrieved": Text("Order retrieved", "Commande retirée"),
@@ -88,6 +115,25 @@ STEPS = {
     "card.pin_presented": Text("PIN presented", "Code porteur présenté"),
     "card.pin_incorrect": Text("Wrong PIN", "Code porteur faux"),
     "card.pin_changed": Text("PIN changed", "Code porteur changé"),
+    "order.possession_proven": Text("The key has signed: it is held", "La clé a signé : elle est détenue"),
+    "order.possession_nonce": Text("New challenge for the key", "Nouveau défi pour la clé"),
+    "key.blocked": Text("Key blocked as compromised", "Clé bloquée, car compromise"),
+    "key.finding": Text("Finding about a key", "Constat sur une clé"),
+    "key.copy_noticed": Text("Copy of a token noticed", "Copie d’un jeton décelée"),
+    "keys.swept": Text("Keys checked", "Clés vérifiées"),
+    "card.pin_verified": Text("PIN right", "Code porteur juste"),
+    "card.pin_unblocked": Text("PIN unblocked", "Code porteur débloqué"),
+    "card.puk_presented": Text("PUK presented", "PUK présenté"),
+    "card.puk_incorrect": Text("Wrong PUK", "PUK faux"),
+    "card.faults_set": Text("Faults of a virtual card set", "Pannes d’une carte virtuelle réglées"),
+    "card.read": Text("Card read", "Carte lue"),
+    "crl.add": Text("CRL kept from now on", "LCR désormais tenue"),
+    "crl.remove": Text("CRL no longer kept", "LCR qui n’est plus tenue"),
+    "token.pin_exported": Text("Token's PIN exported", "Code d’un jeton exporté"),
+    "token.pin_withdrawn": Text("Token's PIN taken back", "Code d’un jeton repris"),
+    "token.quarantined": Text("Token in quarantine", "Jeton mis en quarantaine"),
+    "token.quarantine_decided": Text("Quarantine decided", "Quarantaine tranchée"),
+    "token.retired": Text("Token retired", "Jeton mis hors service"),
     "crl.publish": Text("CRL published", "LCR publiée"),
     "guard.refuse": Text("Call refused", "Appel refusé"),
     "token.created": Text("Token made", "Jeton créé"),
@@ -97,12 +143,27 @@ STEPS = {
     "responder.certify": Text("OCSP responder certified", "Répondeur OCSP certifié"),
 }
 
+FRESHNESS_SHAPES = {
+    Freshness.FRESH.value: "ok",
+    Freshness.STALE.value: "warn",
+    Freshness.EXPIRED.value: "bad",
+    Freshness.UNAVAILABLE.value: "off",
+}
+FRESHNESS = {
+    Freshness.FRESH.value: Text("Fresh", "Fraîche"),
+    Freshness.STALE.value: Text("Renewal overdue", "Renouvellement en retard"),
+    Freshness.EXPIRED.value: Text("Out of date", "Périmée"),
+    Freshness.UNAVAILABLE.value: Text("Not held yet", "Pas encore détenue"),
+}
+
 #: Parts of the daemon, and what tokens are for.
 PARTS = {
     "store": Text("Database", "Base de données"),
     "token_hosts": Text("Token hosts", "Hôtes de jetons"),
     "upkeep": Text("Upkeep", "Tâches d’entretien"),
     "readers": Text("Readers", "Lecteurs"),
+    "card_modules": Text("Card drivers", "Pilotes de cartes"),
+    "keys": Text("Keys", "Clés"),
     "pki": Text("the PKI", "l’IGC"),
     "structure": Text("a structure", "une structure"),
     "card": Text("a test card", "une carte de test"),

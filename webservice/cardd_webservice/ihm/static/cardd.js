@@ -12,10 +12,18 @@ const SAID = {
 };
 const EVENTS = [
   "reader.added", "reader.removed", "reader.changed", "card.created", "card.inserted", "card.removed", "card.opposed",
-  "card.pin_changed", "card.pin_blocked", "card.session_closed", "habilitation.submitted", "habilitation.approved",
-  "habilitation.refused", "habilitation.withdrawn", "order.created", "order.retrieved", "order.cancelled", "order.expired",
-  "certificate.issued", "certificate.revoked", "certificate.expiring", "crl.published",
+  "card.read", "card.pin_changed", "card.pin_blocked", "card.pin_unblocked", "card.session_closed", "habilitation.submitted", "habilitation.approved",
+  "habilitation.refused", "habilitation.withdrawn", "order.created", "order.possession_proven", "order.retrieved", "order.cancelled", "order.expired",
+  "certificate.issued", "certificate.revoked", "certificate.expiring", "crl.published", "crl.added", "crl.removed",
+  "crl.updated", "crl.fetch_failed", "crl.aged",
 ];
+
+/** Of a list published while lists are looked at: which one. */
+function saidOfList(event) {
+  if (!document.querySelector("[data-live~=crl]")) return "";
+  const name = JSON.parse(event.data).subject.replace("crl:", "");
+  return french ? `La LCR ${name} est publiée.` : `The CRL ${name} is published.`;
+}
 
 /** Says a sentence to everybody, screen readers included. */
 function announce(sentence) {
@@ -73,9 +81,10 @@ function connect() {
   let kinds = new Set();
   let timer = 0;
   for (const name of EVENTS) {
-    source.addEventListener(name, () => {
+    source.addEventListener(name, (event) => {
       kinds.add(name.split(".")[0]);
-      if (SAID[name]) announce(SAID[name]);
+      const said = name === "crl.published" ? saidOfList(event) : SAID[name];
+      if (said) announce(said);
       clearTimeout(timer);
       timer = setTimeout(() => { refresh(kinds).catch(() => {}); kinds = new Set(); }, 150);
     });
