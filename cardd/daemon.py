@@ -214,6 +214,9 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
         revocation=parts.revocation,
         trust=parts.trust,
         validation=parts.validation,
+        applications=parts.applications,
+        pairings=parts.pairings,
+        consents=parts.consents,
         tokens=tokens,
         health=health,
     )

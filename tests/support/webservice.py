@@ -19,6 +19,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from cardd.applications.consent import Consents
+from cardd.applications.pairing import Pairings
+from cardd.applications.registry import Applications
 from cardd.cards.errors import CardSessionUnknownError, CardUnknownError, PinIncorrectError
 from cardd.cards.sessions import CardSession
 from cardd.cards.types import (
@@ -424,6 +427,9 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
         "revocation": validating.revocation,
         "trust": validating.trust,
         "validation": validating,
+        "applications": Applications(store, clock),
+        "pairings": Pairings(store, clock),
+        "consents": Consents(store, clock),
     }
     return Services(**(values | replaced))
 
