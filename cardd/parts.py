@@ -234,6 +234,7 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         )
     )
     revocation = revocation_cache(ground, pki)
+    applications = Applications(store, clock)
     trust = TrustStore(
         lambda: [each.certificate for each in pki.authorities.values()], settings.state / "trust"
     )
@@ -263,8 +264,8 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         revocation=revocation,
         trust=trust,
         validation=Validation(trust, revocation, clock, freshness_policies(settings)),
-        applications=Applications(store, clock),
-        pairings=Pairings(store, clock),
+        applications=applications,
+        pairings=Pairings(store, clock, applications),
         consents=Consents(store, clock),
     )
 

@@ -22,7 +22,7 @@ from cardd.applications.errors import (
     TooManyPairingsError,
 )
 from cardd.applications.identity import checked_name, checked_origin
-from cardd.applications.registry import application_view
+from cardd.applications.registry import Applications, application_view
 from cardd.applications.types import (
     ApplicationId,
     ApplicationState,
@@ -77,8 +77,11 @@ class PairingPolicy(msgspec.Struct, frozen=True, kw_only=True):
 class Pairings:
     """The requests to be let in."""
 
-    def __init__(self, store: Store, clock: Clock, policy: PairingPolicy | None = None) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, applications: Applications, policy: PairingPolicy | None = None
+    ) -> None:
         self.policy = policy or PairingPolicy()
+        self._applications = applications
         self._store = store
         self._clock = clock
 
@@ -173,11 +176,12 @@ class Pairings:
         """
         async with self._store.transaction() as tx:
             row = await self._row(tx, pairing_id)
-            if not same(hashed(secret), row.secret_sha256):
-                refusal = await self._count_failure(tx, row)
-            else:
-                return await self._outcome(tx, row)
-        raise refusal
+            right = same(hashed(secret), row.secret_sha256)
+            answer = await self._outcome(tx, row) if right else await self._count_failure(tx, row)
+        if isinstance(answer, CarddError):
+            raise answer
+        self._applications.changed()
+        return answer
 
     async def expire_due(self) -> None:
         """End what waited too long, and forget what is long over."""

@@ -33,17 +33,13 @@ class Applications:
         self._clock = clock
         self._active: Mapping[str, ApplicationView] = MappingProxyType({})
         self._read_at: float | None = None
+        self._changes = 0
         self._used: dict[ApplicationId, datetime] = {}
 
     async def holder_of(self, token: str) -> ApplicationView | None:
         """Return the application whose token this is, if it may call now."""
-        if self._read_at is None or self._clock.monotonic() - self._read_at >= _FRESH_SECONDS:
-            await self._read()
+        await self._keep_fresh()
         found = self._active.get(hashed(token))
-        if found is None:
-            # It may have been let in since the last reading.
-            await self._read()
-            found = self._active.get(hashed(token))
         now = self._clock.now()
         if found is None or (found.expires_at is not None and found.expires_at <= now):
             return None
@@ -54,14 +50,18 @@ class Applications:
 
     async def origins(self) -> frozenset[str]:
         """Return the origins of the applications that may call now."""
-        if self._read_at is None or self._clock.monotonic() - self._read_at >= _FRESH_SECONDS:
-            await self._read()
+        await self._keep_fresh()
         now = self._clock.now()
         return frozenset(
             each.origin
             for each in self._active.values()
             if each.origin is not None and (each.expires_at is None or each.expires_at > now)
         )
+
+    def changed(self) -> None:
+        """Have the applications read anew before the next answer: one was let in, or another no longer is."""
+        self._changes += 1
+        self._read_at = None
 
     async def list(self) -> Sequence[ApplicationView]:
         """Return every application, those that may call first, then the newest that ended."""
@@ -95,7 +95,7 @@ class Applications:
             await tx.execute(sa.update(applications).where(applications.c.id == row.id).values(name=name))
             tx.journal("application.renamed", _subject(row.id), old_name=row.name, name=name)
             tx.publish(EventType.APPLICATION_RENAMED, _subject(row.id), name=name)
-        self._read_at = None
+        self.changed()
         return await self.get(application_id)
 
     async def revoke(self, application_id: str) -> None:
@@ -105,9 +105,7 @@ class Applications:
             await _end(tx, row, ApplicationState.REVOKED)
             tx.journal("application.revoked", _subject(row.id), name=row.name, origin=row.origin)
             tx.publish(EventType.APPLICATION_REVOKED, _subject(row.id), name=row.name)
-        self._active = MappingProxyType(
-            {token: each for token, each in self._active.items() if each.id != application_id}
-        )
+        self.changed()
 
     async def expire_due(self) -> None:
         """End the applications whose time is over, and write down when each was used last."""
@@ -132,7 +130,7 @@ class Applications:
                 await _end(tx, row, ApplicationState.EXPIRED)
                 tx.journal("application.expired", _subject(row.id), name=row.name, origin=row.origin)
                 tx.publish(EventType.APPLICATION_EXPIRED, _subject(row.id), name=row.name)
-        self._read_at = None
+        self.changed()
 
     async def _note_first_use(self, application_id: ApplicationId) -> None:
         """Close the pairing: whoever uses a token has received it."""
@@ -145,17 +143,21 @@ class Applications:
                 .where(pairings.c.application_id == application_id, pairings.c.state == PairingState.ALLOWED)
                 .values(state=PairingState.COMPLETED)
             )
-        self._read_at = None
+        self.changed()
 
-    async def _read(self) -> None:
+    async def _keep_fresh(self) -> None:
         read_at, now = self._clock.monotonic(), self._clock.now()
+        if self._read_at is not None and read_at - self._read_at < _FRESH_SECONDS:
+            return
+        changes = self._changes
         statement = sa.select(applications).where(
             applications.c.state == ApplicationState.ACTIVE, applications.c.token_sha256.is_not(None)
         )
         async with self._store.read() as connection:
             rows = (await connection.execute(statement)).all()
         self._active = MappingProxyType({row.token_sha256: application_view(row, now) for row in rows})
-        self._read_at = read_at
+        # What changed while this was read may be missing from it.
+        self._read_at = read_at if changes == self._changes else None
 
     def _with_use(self, view: ApplicationView) -> ApplicationView:
         used = self._used.get(view.id)

@@ -410,6 +410,7 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
     clock, bus = ManualClock(START), EventBus()
     store = await Store.open(directory, clock, bus)
     validating = validation(directory, now=clock.now())
+    applications = Applications(store, clock)
     values: dict[str, Any] = {
         "settings": settings,
         "clock": clock,
@@ -427,8 +428,8 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
         "revocation": validating.revocation,
         "trust": validating.trust,
         "validation": validating,
-        "applications": Applications(store, clock),
-        "pairings": Pairings(store, clock),
+        "applications": applications,
+        "pairings": Pairings(store, clock, applications),
         "consents": Consents(store, clock),
     }
     return Services(**(values | replaced))

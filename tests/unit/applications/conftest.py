@@ -55,5 +55,7 @@ async def rooms(tmp_path: Path) -> AsyncIterator[Rooms]:
     shutil.copy(empty_database(), tmp_path / "cardd.sqlite3")
     bus = EventBus()
     store = await Store.open(tmp_path, clock, bus)
-    yield Rooms(store, bus, clock, Pairings(store, clock), Applications(store, clock), Consents(store, clock))
+    applications = Applications(store, clock)
+    pairings = Pairings(store, clock, applications)
+    yield Rooms(store, bus, clock, pairings, applications, Consents(store, clock))
     await store.close()

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from cardd.applications.identity import is_web_origin
 from cardd.applications.registry import Applications
+from cardd.applications.types import ApplicationView
 from cardd.audit import current_actor, current_application
 from cardd.text import Text
 from cardd_webservice.errors import (
@@ -27,6 +28,7 @@ from cardd_webservice.guard.policy import (
     POLICY,
     RULES,
     SECURITY_HEADERS,
+    TOKEN_ACCESS,
     WITHOUT_CORS,
     Access,
     CallerKind,
@@ -124,8 +126,8 @@ async def _caller(
         raise _not_for(caller)
     if page is not None:
         _check_own_page(caller, page)
-    if caller.application is not None and not caller.application.may(demand.scopes):
-        raise _without_scope(caller.application.scopes, demand)
+    if demand.access in TOKEN_ACCESS and caller.application is not None:
+        _check_scope(caller.application, demand)
     return caller
 
 
@@ -154,10 +156,12 @@ def _not_for(caller: Caller) -> UnauthenticatedError | OwnerRequiredError:
     )
 
 
-def _without_scope(granted: tuple[str, ...], demand: Demand) -> ScopeMissingError:
+def _check_scope(application: ApplicationView, demand: Demand) -> None:
+    if application.may(demand.scopes):
+        return
     needed = ", ".join(sorted(demand.scopes))
-    held = ", ".join(granted)
-    return ScopeMissingError(
+    held = ", ".join(application.scopes)
+    raise ScopeMissingError(
         Text(
             f"The application holds: {held}; this needs one of: {needed}.",
             f"L’application détient : {held} ; il faut l’un de : {needed}.",
