@@ -217,6 +217,9 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
         policies=parts.policies,
         trust=parts.trust,
         validation=parts.validation,
+        applications=parts.applications,
+        pairings=parts.pairings,
+        consents=parts.consents,
         tokens=tokens,
         health=health,
     )

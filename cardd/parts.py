@@ -6,6 +6,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from cardd.applications.consent import Consents
+from cardd.applications.pairing import Pairings
+from cardd.applications.registry import Applications
 from cardd.cardreaders import CardReaders
 from cardd.cards.inserted import InsertedCards
 from cardd.cards.modules import CardModules, card_modules_named
@@ -92,6 +95,9 @@ class Parts:
     policies: FreshnessPolicies
     trust: TrustStore
     validation: Validation
+    applications: Applications
+    pairings: Pairings
+    consents: Consents
 
 
 @dataclass(frozen=True)
@@ -238,6 +244,7 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
     grace = timedelta(hours=settings.revocation.grace_hours)
     policies = FreshnessPolicies(store, built_in(grace), settings.revocation.policy)
     revocation = revocation_cache(ground, pki, policies)
+    applications = Applications(store, clock)
     trust = TrustStore(
         lambda: [each.certificate for each in pki.authorities.values()], settings.state / "trust"
     )
@@ -272,6 +279,9 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         policies=policies,
         trust=trust,
         validation=Validation(trust, revocation, clock, policies),
+        applications=applications,
+        pairings=Pairings(store, clock, applications),
+        consents=Consents(store, clock),
     )
 
 
@@ -379,6 +389,8 @@ def duties(parts: Parts) -> tuple[Duty, ...]:
         Duty("certificates to write on tokens", minute, parts.certificates.finish_token_writes),
         Duty("token chains", minute, parts.keys.advance_chains),
         Duty("check of every key", timedelta(days=1), parts.sweep.perform),
+        Duty("terms of pairings", minute, parts.pairings.expire_due),
+        Duty("terms of applications", minute, parts.applications.expire_due),
         Duty("notices due", hour, parts.notices.queue_due),
         Duty("notices to send", minute, parts.notices.send_pending),
     )

@@ -19,6 +19,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from cardd.applications.consent import Consents
+from cardd.applications.pairing import Pairings
+from cardd.applications.registry import Applications
 from cardd.cards.errors import CardSessionUnknownError, CardUnknownError, PinIncorrectError
 from cardd.cards.sessions import CardSession
 from cardd.cards.types import (
@@ -415,6 +418,7 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
     validating, kept = validation(directory, now=clock.now()), FakeRevocation()
     policies = FreshnessPolicies(store, built_in(timedelta(hours=24)), "standard")
     validating = replace(validating, policies=policies)
+    applications = Applications(store, clock)
     values: dict[str, Any] = {
         "settings": settings,
         "clock": clock,
@@ -435,6 +439,9 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
         "policies": policies,
         "trust": validating.trust,
         "validation": validating,
+        "applications": applications,
+        "pairings": Pairings(store, clock, applications),
+        "consents": Consents(store, clock),
     }
     return Services(**(values | replaced))
 

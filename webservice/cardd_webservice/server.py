@@ -1,5 +1,6 @@
 """Serving the application: on the loopback addresses and on a Unix socket, nowhere else."""
 
+import asyncio
 import errno
 import os
 import socket
@@ -15,6 +16,7 @@ from aiohttp import web
 from cardd.settings import Settings
 from cardd.text import Text
 from cardd_webservice.errors import PortTakenError, RuntimeDirectoryError
+from cardd_webservice.guard.connections import connection_factory
 
 SOCKET_NAME = "cardd.sock"
 
@@ -73,6 +75,7 @@ async def serving(
     runner = web.AppRunner(
         application, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_SECONDS
     )
+    loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
         stack.callback(reservation.close)
         sockets = list(reservation.sockets)
@@ -82,8 +85,12 @@ async def serving(
             sockets.append(stack.enter_context(_unix_socket(runtime_directory)))
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
+        if runner.server is None:
+            raise RuntimeError("the application is set up without a server")
+        make_connection = connection_factory(runner.server, application)
         for held in sockets:
-            await web.SockSite(runner, held, backlog=_BACKLOG).start()
+            listening = await loop.create_server(make_connection, sock=held, backlog=_BACKLOG)
+            stack.callback(listening.close)
         yield reservation.address
 
 

@@ -12,7 +12,7 @@ from cardd.events import Event, Subscription
 from cardd.store import Store
 from cardd.text import Text
 from cardd_webservice.errors import TooManyStreamsError
-from cardd_webservice.operations import Answer, Call, Nothing, Operation, Parameter
+from cardd_webservice.operations import READ, Answer, Call, Nothing, Operation, Parameter
 from cardd_webservice.streams import STREAMS
 
 _LAST_EVENT_ID = "Last-Event-ID"
@@ -106,6 +106,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/events",
         handler=follow,
+        scopes=READ,
         takes=Nothing,
         answers=Event,
         summary="Follow events",
