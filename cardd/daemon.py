@@ -25,7 +25,7 @@ from cardd.logs import configure_logs
 from cardd.parts import Ground, Parts, assembled, duties, start, watching
 from cardd.progress import Progress
 from cardd.settings import Settings
-from cardd.store import Store, tables
+from cardd.store import SharedDatabase, Store, tables
 from cardd.text import Text
 from cardd.upkeep import Upkeep
 from cardd_pkcs11.hardening import forbid_core_dumps
@@ -106,7 +106,7 @@ async def _ready_parts(
     settings.state.chmod(0o700)
     with _locked(settings.state):
         clock, bus = SystemClock(timedelta(days=settings.clock_offset_days)), EventBus()
-        store = await Store.open(settings.state, clock, bus)
+        store = await Store.open(settings.state, clock, bus, SharedDatabase.of(settings.store))
         try:
             reservation = await _reserved_port(settings, store)
             try:
@@ -137,11 +137,9 @@ def _locked(state: Path) -> Iterator[None]:
 
 async def _reserved_port(settings: Settings, store: Store) -> Reservation:
     """Hold the port of the settings; where any free one will do, the one of the last start if it still is."""
-    table = tables.instance
+    table, fact = tables.instance, store.own_fact(_PORT_FACT)
     async with store.read() as connection:
-        known = (
-            await connection.execute(sa.select(table.c.value).where(table.c.name == _PORT_FACT))
-        ).scalar()
+        known = (await connection.execute(sa.select(table.c.value).where(table.c.name == fact))).scalar()
     if settings.http_port != 0:
         return reserve_port(settings)
     if known is not None:
@@ -151,8 +149,8 @@ async def _reserved_port(settings: Settings, store: Store) -> Reservation:
             _log.warning("the port of the last start is taken; certificates will name another", port=known)
     reservation = reserve_port(settings)
     async with store.transaction() as tx:
-        await tx.execute(sa.delete(table).where(table.c.name == _PORT_FACT))
-        await tx.execute(sa.insert(table).values(name=_PORT_FACT, value=reservation.port))
+        await tx.execute(sa.delete(table).where(table.c.name == fact))
+        await tx.execute(sa.insert(table).values(name=fact, value=reservation.port))
     return reservation
 
 

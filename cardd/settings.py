@@ -98,6 +98,26 @@ class PublicationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     ] = ""
 
 
+class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the state is kept. One machine needs nothing here; several share a PostgreSQL database."""
+
+    url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(postgresql://[^\s]+)?$",
+            description="PostgreSQL database that several machines share, without password, such as "
+            "`postgresql://cardd@db.example/cardd?sslmode=verify-full`. Empty: SQLite in the state directory.",
+        ),
+    ] = ""
+    password_file: Annotated[
+        str,
+        Meta(
+            description="File (0600) whose first line is the database password. Empty: what `PGPASSFILE` or "
+            "`~/.pgpass` says, or none."
+        ),
+    ] = ""
+
+
 class TokenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Software tokens and the processes that hold them."""
 
@@ -275,6 +295,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = 0
     pki: PkiSettings = PkiSettings()
     publication: PublicationSettings = PublicationSettings()
+    store: StoreSettings = StoreSettings()
     tokens: TokenSettings = TokenSettings()
     cards: CardSettings = CardSettings()
     readers: ReaderSettings = ReaderSettings()

@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from cardd.revocation.lists import spki_sha256
 from cardd.revocation.policies import FRESHNESS_POLICIES
 from cardd.revocation.types import CrlRequest, CrlView, RevocationAnswer
 from cardd.store import Store
-from tests.support.webservice import empty_database
+from tests.support.stores import open_store
 
 START = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -239,9 +238,7 @@ async def bench(directory: Path, **changes: Any) -> AsyncIterator[Bench]:
     bus, local = EventBus(), OwnLists()
     fetching = changes.pop("fetching", FetchPolicy())
     private = changes.pop("private", None)
-    if not (directory / "cardd.sqlite3").exists():
-        shutil.copy(empty_database(), directory / "cardd.sqlite3")
-    store = await Store.open(directory, clock, bus)
+    store = await open_store(directory, clock, bus)
     revocation = directory / "revocation"
     options = {} if private is None else {"private": private}
     parts: dict[str, Any] = {

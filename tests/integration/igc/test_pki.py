@@ -30,6 +30,10 @@ from cardd.igc.publishing import ListKind
 from cardd.store import Store, tables
 from tests.support.igc import policy_for_tests, request_for, rsa_signer
 from tests.support.softhsm import open_pool
+from tests.support.stores import open_store
+
+#: Each test runs on SQLite and on PostgreSQL.
+pytestmark = pytest.mark.usefixtures("each_store")
 
 START = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 LEAF_KEY = rsa_signer()
@@ -40,7 +44,7 @@ QUICK = policy_for_tests(ca_algorithm=CaKeyAlgorithm.EC_P256)
 async def _pki(
     state: Path, clock: ManualClock, policy: PkiPolicy = QUICK
 ) -> AsyncIterator[tuple[Pki, Store]]:
-    store, linter = await Store.open(state, clock, EventBus()), Linter()
+    store, linter = await open_store(state, clock, EventBus()), Linter()
     async with open_pool(state, 2) as pool:
         keeper = TokenKeeper(store, pool, PinVault(state / "pins"))
         await keeper.reopen()

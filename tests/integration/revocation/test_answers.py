@@ -18,6 +18,9 @@ from cardd.revocation.lists import spki_sha256
 from cardd.revocation.types import CrlId, Decision, Freshness, Question, Reason, Status
 from tests.support.revocation import START, WEEK, Bench, Ca, bench, ec_key, entry, idp, name
 
+#: Each test runs on SQLite and on PostgreSQL.
+pytestmark = pytest.mark.usefixtures("each_store")
+
 HOUR = timedelta(hours=1)
 
 
