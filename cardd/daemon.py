@@ -21,10 +21,11 @@ from cardd.clock import Clock, SystemClock
 from cardd.custody.types import SweepReport
 from cardd.errors import ConflictError
 from cardd.events import EventBus
+from cardd.following import following
 from cardd.logs import configure_logs
 from cardd.parts import Ground, Parts, assembled, duties, start, watching
 from cardd.progress import Progress
-from cardd.settings import Settings
+from cardd.settings import Settings, SettingsError
 from cardd.store import SharedDatabase, Store, tables
 from cardd.text import Text
 from cardd.upkeep import Upkeep
@@ -75,6 +76,7 @@ async def run(settings: Settings, progress: Progress, ready: Callable[[str], Non
     async with (
         _ready_parts(settings, progress, card_readers) as (parts, reservation),
         watching(parts),
+        following(parts),
     ):
         upkeep = Upkeep(parts.clock, duties(parts))
         application = create_application(_services(parts, upkeep))
@@ -106,7 +108,7 @@ async def _ready_parts(
     settings.state.chmod(0o700)
     with _locked(settings.state):
         clock, bus = SystemClock(timedelta(days=settings.clock_offset_days)), EventBus()
-        store = await Store.open(settings.state, clock, bus, SharedDatabase.of(settings.store))
+        store = await Store.open(settings.state, clock, bus, _shared_database(settings))
         try:
             reservation = await _reserved_port(settings, store)
             try:
@@ -120,6 +122,19 @@ async def _ready_parts(
                 reservation.close()
         finally:
             await store.close()
+
+
+def _shared_database(settings: Settings) -> SharedDatabase | None:
+    """Return the database that machines share; their certificates then need addresses that all can reach."""
+    shared = SharedDatabase.of(settings.store)
+    if shared is not None and not settings.publication.url:
+        raise SettingsError(
+            Text(
+                "With store.url, publication.url must say where the lists of the shared PKI are published.",
+                "Avec store.url, publication.url doit dire où sont publiées les listes de l’IGC partagée.",
+            )
+        )
+    return shared
 
 
 @contextmanager

@@ -86,6 +86,10 @@ class Subscription:
         """Wait for the next event."""
         return await self._queue.get()
 
+    def waiting(self) -> list[Event]:
+        """Take the events that wait already, without waiting for more."""
+        return [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+
     async def __aiter__(self) -> AsyncIterator[Event]:
         while True:
             yield await self.next()

@@ -1,11 +1,11 @@
 """The daemon's parts, made in the order they need one another and closed in reverse."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from cardd.cardreaders import CardReaders
 from cardd.cards.inserted import InsertedCards
@@ -17,12 +17,11 @@ from cardd.cards.testcards import CardParts, TestCards
 from cardd.cards.virtualcards import VirtualCards
 from cardd.clock import Clock
 from cardd.custody.chain import TokenChains
-from cardd.custody.errors import token_errors_translated
 from cardd.custody.evidence import Evidence, open_instance_key
+from cardd.custody.holding import Holding, make_holding
 from cardd.custody.keys import KeyMaker
 from cardd.custody.pins import PinVault
-from cardd.custody.registry import KeyIntents
-from cardd.custody.seal import Sealer, open_sealer
+from cardd.custody.seal import Sealer, open_sealer, open_shared_sealer
 from cardd.custody.sweep import Sweep, SweepParts
 from cardd.custody.tokens import TokenKeeper
 from cardd.demo import ensure_demonstration
@@ -47,14 +46,11 @@ from cardd.revocation.trust import TrustStore
 from cardd.revocation.types import CrlId, FreshnessPolicy
 from cardd.revocation.validation import Validation
 from cardd.settings import PublicationSettings, Settings
-from cardd.store import Store
+from cardd.store import SEVERAL_MACHINES, Store
 from cardd.text import Text
 from cardd.upkeep import Duty
 from cardd_pkcs11.pool import TokenHostPool
 from cardd_pkcs11.profiles import load_profile
-from cardd_pkcs11.softhsm import write_softhsm_config
-
-_MOST_HOSTS_BY_DEFAULT = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +61,10 @@ class Parts:
     clock: Clock
     bus: EventBus
     store: Store
+    holdings: tuple[Holding, ...]
     pool: TokenHostPool
     keeper: TokenKeeper
     vault: PinVault
-    intents: KeyIntents
     pki: Pki
     readers: CardReaders
     inserted: InsertedCards
@@ -104,13 +100,11 @@ async def assembled(ground: Ground, address: str) -> AsyncIterator[Parts]:
     """Make every part; `address` is where the web service will answer. See `start`."""
     settings = ground.settings
     profile = load_profile(settings.tokens.module)
-    environment = {"SOFTHSM2_CONF": str(await asyncio.to_thread(write_softhsm_config, settings.state))}
-    hosts = settings.tokens.processes or min(os.cpu_count() or 1, _MOST_HOSTS_BY_DEFAULT)
     sealer = await asyncio.to_thread(open_sealer, settings.state)
     instance = await asyncio.to_thread(open_instance_key, settings.state, sealer)
-    pool, linter = TokenHostPool(profile, hosts, environment), Linter()
-    evidence = Evidence(ground.store, ground.clock, instance, sealer, profile.name)
-    tools = _Tools(pool, linter, sealer, evidence, pki_policy(settings, address))
+    evidence, linter = Evidence(ground.store, ground.clock, instance, sealer, profile.name), Linter()
+    own, ca = await _holdings(ground, sealer, evidence)
+    tools = _Tools(own, ca, linter, evidence, pki_policy(settings, address))
     modules = await asyncio.to_thread(_card_modules, ground)
     inserted = InsertedCards(ground.store, modules)
     parts = _connected(ground, tools, inserted)
@@ -121,7 +115,22 @@ async def assembled(ground: Ground, address: str) -> AsyncIterator[Parts]:
         await inserted.close()
         await modules.close()
         await linter.close()
-        await pool.close()
+        for holding in parts.holdings:
+            await holding.pool.close()
+
+
+async def _holdings(ground: Ground, sealer: Sealer, evidence: Evidence) -> tuple[Holding, Holding]:
+    """Make what works on this machine's tokens, and on those of the CA keys; the same where they are not shared."""
+    settings, store = ground.settings, ground.store
+    own = await make_holding(store, settings.tokens, settings.state, sealer, evidence)
+    if not settings.pki.directory:
+        return own, own
+    directory = Path(settings.pki.directory)
+    shared_sealer = await asyncio.to_thread(open_shared_sealer, directory)
+    ca = await make_holding(
+        store, settings.tokens, directory, shared_sealer, evidence, owner=SEVERAL_MACHINES
+    )
+    return own, ca
 
 
 def _card_modules(ground: Ground) -> CardModules:
@@ -135,35 +144,33 @@ def _card_modules(ground: Ground) -> CardModules:
 class _Tools:
     """What is opened before the parts that use it are made."""
 
-    pool: TokenHostPool
+    own: Holding
+    ca: Holding
     linter: Linter
-    sealer: Sealer
     evidence: Evidence
     policy: PkiPolicy
 
 
 def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
     settings, clock, store = ground.settings, ground.clock, ground.store
-    pool, linter, evidence, policy = tools.pool, tools.linter, tools.evidence, tools.policy
-    vault = PinVault(settings.state / "pins", tools.sealer)
-    keeper, intents = TokenKeeper(store, pool, vault), KeyIntents(store, pool)
-    chains = TokenChains(store, pool)
-    custody = pool.profile.custody
-    maker = KeyMaker(pool, custody, binds=vault.binds, witness=evidence.witness)
+    own, ca, evidence = tools.own, tools.ca, tools.evidence
+    pool, vault, keeper, intents, chains, maker = (
+        own.pool, own.vault, own.keeper, own.intents, own.chains, own.maker
+    )  # fmt: skip
     # A card's PIN is its holder's, whatever was sealed for it while it was made.
-    card_maker = KeyMaker(pool, custody, witness=evidence.witness)
+    card_maker = KeyMaker(pool, pool.profile.custody, witness=evidence.witness)
     pki = Pki(
         PkiParts(
             store=store,
             clock=clock,
-            policy=policy,
-            pool=pool,
-            keeper=keeper,
-            maker=maker,
-            intents=intents,
-            linter=linter,
+            policy=tools.policy,
+            pool=ca.pool,
+            keeper=ca.keeper,
+            maker=ca.maker,
+            intents=ca.intents,
+            linter=tools.linter,
             base_every=timedelta(hours=settings.pki.crl_base_hours),
-            admit=chains.admit,
+            admit=ca.chains.admit,
         )
     )
     habilitations = Habilitations(store, clock)
@@ -236,10 +243,10 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         clock=clock,
         bus=ground.bus,
         store=store,
+        holdings=(own,) if ca is own else (own, ca),
         pool=pool,
         keeper=keeper,
         vault=vault,
-        intents=intents,
         pki=pki,
         readers=readers,
         inserted=inserted,
@@ -316,11 +323,8 @@ async def start(parts: Parts, progress: Progress) -> None:
     keys = len(CaName)
     total = keys + 3
     progress(ProgressStep(0, total, Text("Opening the tokens", "Ouverture des jetons")))
-    with token_errors_translated():
-        await parts.pool.start()
-    await parts.keeper.reopen()
-    await parts.chains.start(await parts.keeper.list())
-    await parts.intents.recover()
+    for holding in parts.holdings:
+        await holding.open()
     making = Text("Making the keys of the test PKI", "Création des clés de l’IGC de test")
     progress(ProgressStep(1, total, making))
     await parts.pki.start(lambda made, _: progress(ProgressStep(1 + made, total, making)))
@@ -346,7 +350,7 @@ async def watching(parts: Parts) -> AsyncIterator[None]:
 def duties(parts: Parts) -> tuple[Duty, ...]:
     """Return what has to be done in time while the daemon runs."""
     minute, hour = timedelta(minutes=1), timedelta(hours=1)
-    return (
+    of_this_machine = (
         Duty("revocation lists", minute, parts.pki.lists.refresh),
         Duty("revocation lists of others", timedelta(seconds=15), parts.revocation.renew_due),
         Duty("ages of revocation lists", timedelta(seconds=15), parts.revocation.tell_ages),
@@ -355,13 +359,28 @@ def duties(parts: Parts) -> tuple[Duty, ...]:
         Duty("OCSP responders", hour, parts.pki.renew_responders),
         Duty("terms of cards", minute, parts.cards.oppose_due),
         Duty("card sessions", minute, parts.sessions.expire_due),
-        Duty("terms of orders", minute, parts.orders.expire_due),
         Duty("certificates to write on tokens", minute, parts.certificates.finish_token_writes),
         Duty("token chains", minute, parts.keys.advance_chains),
+        Duty("copies on this machine", minute, parts.sweep.notice_copies),
         Duty("check of every key", timedelta(days=1), parts.sweep.perform),
+    )
+    of_one_machine = (
+        Duty("terms of orders", minute, parts.orders.expire_due),
         Duty("notices due", hour, parts.notices.queue_due),
         Duty("notices to send", minute, parts.notices.send_pending),
     )
+    return (*of_this_machine, *(_alone(parts.store, duty) for duty in of_one_machine))
+
+
+def _alone(store: Store, duty: Duty) -> Duty:
+    """Have one machine at a time perform a duty; another that finds it taken leaves it for the next time."""
+
+    async def perform() -> None:
+        async with store.exclusively(f"duty {duty.name}") as alone:
+            if alone:
+                await duty.perform()
+
+    return duty._replace(perform=perform)
 
 
 def pki_policy(settings: Settings, address: str) -> PkiPolicy:

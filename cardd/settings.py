@@ -54,6 +54,13 @@ class PkiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         Literal["rsa_4096", "rsa_2048", "ec_p256"],
         Meta(description="Algorithm of the CA keys. `rsa_2048` is for quick trials only."),
     ] = "rsa_4096"
+    directory: Annotated[
+        str,
+        Meta(
+            description="Directory of the CA keys' tokens where several machines hold them by a shared file system. "
+            "Empty: with this machine's other tokens."
+        ),
+    ] = ""
     validity_years: Annotated[
         int, Meta(ge=1, le=10, description="Validity of issued certificates, in years.")
     ] = 3

@@ -51,6 +51,8 @@ class Divergence(StrEnum):
     FORKED = "forked"
     #: The object is gone, or is not one of ours.
     OBJECT_MISSING = "object_missing"
+    #: The token is on another machine too, of those that share the database.
+    ELSEWHERE = "elsewhere"
 
 
 @unique

@@ -8,6 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 #: The machine of a state that no other machine shares.
 ONLY_MACHINE: Final = "local"
 
+#: Whose tokens in a directory are that several machines share.
+SEVERAL_MACHINES: Final = "shared"
+
 
 class Backend(Protocol):
     """A database with its connections: one for writing, some for reading beside it."""
