@@ -59,6 +59,8 @@ async def _act(parts: Parts, batch: list[Event | None]) -> None:
     if missed or EventType.KEY_COPY_NOTICED in types:
         for holding in parts.holdings:
             await holding.compare()
+    if parts.desk is not None and (missed or EventType.MACHINE_ENROLLED in types):
+        await parts.desk.trust_enrolled()
     for event in batch:
         if event is not None and event.type is EventType.CARD_OPPOSED:
             card = await load_card(parts.store, event.subject.removeprefix("card:"))

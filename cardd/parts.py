@@ -1,11 +1,14 @@
 """The daemon's parts, made in the order they need one another and closed in reverse."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+
+import structlog
 
 from cardd.cardreaders import CardReaders
 from cardd.cards.inserted import InsertedCards
@@ -31,6 +34,15 @@ from cardd.igc.names import CaName
 from cardd.igc.pki import Pki, PkiParts
 from cardd.igc.policy import CaKeyAlgorithm, PkiPolicy
 from cardd.igc.publishing import ListKind
+from cardd.machines.asking import SigningMachines
+from cardd.machines.desk import SigningDesk
+from cardd.machines.errors import (
+    MachineNotEnrolledError,
+    SigningMachineUnavailableError,
+    SigningRefusedError,
+)
+from cardd.machines.identity import MachineIdentity, open_machine_identity
+from cardd.machines.registry import Machines
 from cardd.orders.certificates import Certificates
 from cardd.orders.habilitations import Habilitations
 from cardd.orders.keycustody import CustodyParts, KeyCustody
@@ -48,9 +60,10 @@ from cardd.revocation.validation import Validation
 from cardd.settings import PublicationSettings, Settings
 from cardd.store import SEVERAL_MACHINES, Store
 from cardd.text import Text
-from cardd.upkeep import Duty
 from cardd_pkcs11.pool import TokenHostPool
 from cardd_pkcs11.profiles import load_profile
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +95,10 @@ class Parts:
     revocation: RevocationCache
     trust: TrustStore
     validation: Validation
+    machines: Machines
+    #: What this machine shows to the others, and signs for them; None where the state is not shared.
+    identity: MachineIdentity | None
+    desk: SigningDesk | None
 
 
 @dataclass(frozen=True)
@@ -104,7 +121,7 @@ async def assembled(ground: Ground, address: str) -> AsyncIterator[Parts]:
     instance = await asyncio.to_thread(open_instance_key, settings.state, sealer)
     evidence, linter = Evidence(ground.store, ground.clock, instance, sealer, profile.name), Linter()
     own, ca = await _holdings(ground, sealer, evidence)
-    tools = _Tools(own, ca, linter, evidence, pki_policy(settings, address))
+    tools = _Tools(own, ca, linter, evidence, pki_policy(settings, address), await _identity(ground))
     modules = await asyncio.to_thread(_card_modules, ground)
     inserted = InsertedCards(ground.store, modules)
     parts = _connected(ground, tools, inserted)
@@ -133,6 +150,14 @@ async def _holdings(ground: Ground, sealer: Sealer, evidence: Evidence) -> tuple
     return own, ca
 
 
+async def _identity(ground: Ground) -> MachineIdentity | None:
+    """Return what this machine shows to those that share its database."""
+    if not ground.store.shared:
+        return None
+    state, now = ground.settings.state, ground.clock.now()
+    return await asyncio.to_thread(open_machine_identity, state, ground.store.machine, now)
+
+
 def _card_modules(ground: Ground) -> CardModules:
     """Look for the modules of cards in readers."""
     settings = ground.settings
@@ -149,6 +174,7 @@ class _Tools:
     linter: Linter
     evidence: Evidence
     policy: PkiPolicy
+    identity: MachineIdentity | None
 
 
 def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
@@ -157,6 +183,7 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
     pool, vault, keeper, intents, chains, maker = (
         own.pool, own.vault, own.keeper, own.intents, own.chains, own.maker
     )  # fmt: skip
+    machines, identity = Machines(store, clock), tools.identity
     # A card's PIN is its holder's, whatever was sealed for it while it was made.
     card_maker = KeyMaker(pool, pool.profile.custody, witness=evidence.witness)
     pki = Pki(
@@ -170,6 +197,7 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
             intents=ca.intents,
             linter=tools.linter,
             base_every=timedelta(hours=settings.pki.crl_base_hours),
+            distant=None if identity is None else SigningMachines(machines, identity),
             admit=ca.chains.admit,
         )
     )
@@ -264,6 +292,9 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         revocation=revocation,
         trust=trust,
         validation=Validation(trust, revocation, clock, freshness_policies(settings)),
+        machines=machines,
+        identity=identity,
+        desk=None if identity is None else SigningDesk(store, clock, pki, machines, identity),
     )
 
 
@@ -334,8 +365,29 @@ async def start(parts: Parts, progress: Progress) -> None:
     await parts.orders.recover()
     await parts.certificates.finish_token_writes()
     await parts.revocation.start()
-    await ensure_demonstration(parts.store, parts.habilitations, parts.cards)
+    await _announce(parts)
+    await demonstrate(parts)
     progress(ProgressStep(total, total, Text("Ready", "Prêt")))
+
+
+async def _announce(parts: Parts) -> None:
+    """Tell the other machines of this one."""
+    if parts.identity is not None:
+        settings = parts.settings.machines
+        await parts.machines.announce(
+            name=settings.name or socket.gethostname(),
+            address=settings.listen,
+            certificate=parts.identity.der,
+            holds_ca=not parts.pki.elsewhere,
+        )
+
+
+async def demonstrate(parts: Parts) -> None:
+    """Make the demonstration; where its card's certificates cannot be signed yet, later."""
+    try:
+        await ensure_demonstration(parts.store, parts.habilitations, parts.cards)
+    except (MachineNotEnrolledError, SigningMachineUnavailableError, SigningRefusedError) as error:
+        _log.warning("the demonstration's card waits", why=error.detail.en)
 
 
 @asynccontextmanager
@@ -345,42 +397,6 @@ async def watching(parts: Parts) -> AsyncIterator[None]:
         if parts.virtual.unavailable is None:
             await parts.virtual.reinsert()
         yield
-
-
-def duties(parts: Parts) -> tuple[Duty, ...]:
-    """Return what has to be done in time while the daemon runs."""
-    minute, hour = timedelta(minutes=1), timedelta(hours=1)
-    of_this_machine = (
-        Duty("revocation lists", minute, parts.pki.lists.refresh),
-        Duty("revocation lists of others", timedelta(seconds=15), parts.revocation.renew_due),
-        Duty("ages of revocation lists", timedelta(seconds=15), parts.revocation.tell_ages),
-        Duty("own revocation lists in the cache", timedelta(seconds=1), parts.revocation.follow_local),
-        Duty("archive of revocation lists", 24 * hour, parts.revocation.tidy),
-        Duty("OCSP responders", hour, parts.pki.renew_responders),
-        Duty("terms of cards", minute, parts.cards.oppose_due),
-        Duty("card sessions", minute, parts.sessions.expire_due),
-        Duty("certificates to write on tokens", minute, parts.certificates.finish_token_writes),
-        Duty("token chains", minute, parts.keys.advance_chains),
-        Duty("copies on this machine", minute, parts.sweep.notice_copies),
-        Duty("check of every key", timedelta(days=1), parts.sweep.perform),
-    )
-    of_one_machine = (
-        Duty("terms of orders", minute, parts.orders.expire_due),
-        Duty("notices due", hour, parts.notices.queue_due),
-        Duty("notices to send", minute, parts.notices.send_pending),
-    )
-    return (*of_this_machine, *(_alone(parts.store, duty) for duty in of_one_machine))
-
-
-def _alone(store: Store, duty: Duty) -> Duty:
-    """Have one machine at a time perform a duty; another that finds it taken leaves it for the next time."""
-
-    async def perform() -> None:
-        async with store.exclusively(f"duty {duty.name}") as alone:
-            if alone:
-                await duty.perform()
-
-    return duty._replace(perform=perform)
 
 
 def pki_policy(settings: Settings, address: str) -> PkiPolicy:

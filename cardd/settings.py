@@ -125,6 +125,22 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ] = ""
 
 
+class MachineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """This machine among those that share a database."""
+
+    name: Annotated[
+        str, Meta(max_length=200, description="Its name in lists, for people. Empty: its host name.")
+    ] = ""
+    listen: Annotated[
+        str,
+        Meta(
+            pattern=r"^(.+:[0-9]{1,5})?$",
+            description="Address and port where a machine with the CA keys signs for the enrolled others (TLS 1.3 with "
+            "certificates on both sides), such as `192.0.2.10:8981`. Empty: it signs for itself only.",
+        ),
+    ] = ""
+
+
 class TokenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Software tokens and the processes that hold them."""
 
@@ -303,6 +319,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     pki: PkiSettings = PkiSettings()
     publication: PublicationSettings = PublicationSettings()
     store: StoreSettings = StoreSettings()
+    machines: MachineSettings = MachineSettings()
     tokens: TokenSettings = TokenSettings()
     cards: CardSettings = CardSettings()
     readers: ReaderSettings = ReaderSettings()

@@ -52,6 +52,7 @@ from cardd.igc.authority import Authority
 from cardd.igc.names import CaName
 from cardd.igc.ocsp import OcspReply
 from cardd.igc.publishing import ListKind, PublishedList
+from cardd.machines.registry import Machines
 from cardd.orders.errors import AlreadyRevokedError
 from cardd.orders.filters import CertificateFilters, OrderFilters
 from cardd.orders.paging import Page, PageRequest
@@ -424,6 +425,7 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
         "revocation": validating.revocation,
         "trust": validating.trust,
         "validation": validating,
+        "machines": Machines(store, clock),
     }
     return Services(**(values | replaced))
 
