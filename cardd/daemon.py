@@ -19,13 +19,15 @@ from cardd.cardreaders import CardReaders, Watched, card_readers, no_card_reader
 from cardd.cards.modules import CardModules
 from cardd.clock import Clock, SystemClock
 from cardd.custody.types import SweepReport
+from cardd.duties import duties
 from cardd.errors import ConflictError
 from cardd.events import EventBus
+from cardd.following import following
 from cardd.logs import configure_logs
-from cardd.parts import Ground, Parts, assembled, duties, start, watching
+from cardd.parts import Ground, Parts, assembled, start, watching
 from cardd.progress import Progress
-from cardd.settings import Settings
-from cardd.store import Store, tables
+from cardd.settings import Settings, SettingsError
+from cardd.store import SharedDatabase, Store, tables
 from cardd.text import Text
 from cardd.upkeep import Upkeep
 from cardd_pkcs11.hardening import forbid_core_dumps
@@ -35,11 +37,15 @@ from cardd_webservice.errors import PortTakenError
 from cardd_webservice.guard.tokens import ensure_owner_token
 from cardd_webservice.server import Reservation, reserve_port, serving
 from cardd_webservice.services import HealthPart, Services, TokenView
+from cardd_webservice.signing import serving_machines
 
 _log = structlog.get_logger(__name__)
 
 #: The port that `http_port = 0` found at the first start, kept so that addresses in certificates stay good.
 _PORT_FACT = "http_port"
+
+#: How long the database may take to notice that the last run has ended, in seconds.
+_LAST_RUN_SECONDS = 15.0
 
 #: Finds the readers to watch.
 ReadersMaker = Callable[[Settings, Clock], AbstractAsyncContextManager[CardReaders]]
@@ -76,10 +82,14 @@ async def run(settings: Settings, progress: Progress, ready: Callable[[str], Non
     async with (
         _ready_parts(settings, progress, card_readers) as (parts, reservation),
         watching(parts),
+        following(parts),
     ):
         upkeep = Upkeep(parts.clock, duties(parts))
         application = create_application(_services(parts, upkeep))
-        async with serving(application, reservation, settings.runtime) as address:
+        async with (
+            _signing_for_others(parts),
+            serving(application, reservation, settings.runtime) as address,
+        ):
             await asyncio.to_thread(_write_atomically, settings.state / "address", address + "\n")
             try:
                 ready(address)
@@ -89,6 +99,17 @@ async def run(settings: Settings, progress: Progress, ready: Callable[[str], Non
             finally:
                 (settings.state / "address").unlink(missing_ok=True)
         await parts.sessions.stop()
+
+
+@asynccontextmanager
+async def _signing_for_others(parts: Parts) -> AsyncIterator[None]:
+    """Sign for the other machines of the database, where the settings want it."""
+    if parts.desk is None or not parts.settings.machines.listen:
+        yield
+        return
+    context = await parts.desk.context()
+    async with serving_machines(parts.desk, parts.settings.machines.listen, context):
+        yield
 
 
 @asynccontextmanager
@@ -107,11 +128,12 @@ async def _ready_parts(
     settings.state.chmod(0o700)
     with _locked(settings.state):
         clock, bus = SystemClock(timedelta(days=settings.clock_offset_days)), EventBus()
-        store = await Store.open(settings.state, clock, bus)
+        store = await Store.open(settings.state, clock, bus, _shared_database(settings))
         try:
             reservation = await _reserved_port(settings, store)
             try:
                 async with (
+                    _only_here(store),
                     readers(settings, clock) as found,
                     assembled(Ground(settings, clock, store, bus, found), reservation.address) as parts,
                 ):
@@ -121,6 +143,44 @@ async def _ready_parts(
                 reservation.close()
         finally:
             await store.close()
+
+
+@asynccontextmanager
+async def _only_here(store: Store) -> AsyncIterator[None]:
+    """Refuse to run where a copy of this state runs on another machine of the same database."""
+    async with store.exclusively(f"machine {store.machine}", wait=_LAST_RUN_SECONDS) as alone:
+        if not alone:
+            raise StateInUseError(
+                Text(
+                    "A daemon with a copy of this state works on the shared database.",
+                    "Un démon travaille sur la base partagée avec une copie de cet état.",
+                ),
+                advice=Text(
+                    "Stop it; on a machine of its own, begin with an empty state directory.",
+                    "Arrêtez-le ; sur une autre machine, commencez par un répertoire d’état vide.",
+                ),
+            )
+        yield
+
+
+def _shared_database(settings: Settings) -> SharedDatabase | None:
+    """Return the database that machines share; their certificates then need addresses that all can reach."""
+    shared = SharedDatabase.of(settings.store)
+    if shared is None and settings.machines.listen:
+        raise SettingsError(
+            Text(
+                "machines.listen is for machines that share a database: set store.url too.",
+                "machines.listen concerne des machines partageant une base : renseignez aussi store.url.",
+            )
+        )
+    if shared is not None and not settings.publication.url:
+        raise SettingsError(
+            Text(
+                "With store.url, publication.url must say where the lists of the shared PKI are published.",
+                "Avec store.url, publication.url doit dire où sont publiées les listes de l’IGC partagée.",
+            )
+        )
+    return shared
 
 
 @contextmanager
@@ -138,11 +198,9 @@ def _locked(state: Path) -> Iterator[None]:
 
 async def _reserved_port(settings: Settings, store: Store) -> Reservation:
     """Hold the port of the settings; where any free one will do, the one of the last start if it still is."""
-    table = tables.instance
+    table, fact = tables.instance, store.own_fact(_PORT_FACT)
     async with store.read() as connection:
-        known = (
-            await connection.execute(sa.select(table.c.value).where(table.c.name == _PORT_FACT))
-        ).scalar()
+        known = (await connection.execute(sa.select(table.c.value).where(table.c.name == fact))).scalar()
     if settings.http_port != 0:
         return reserve_port(settings)
     if known is not None:
@@ -152,8 +210,8 @@ async def _reserved_port(settings: Settings, store: Store) -> Reservation:
             _log.warning("the port of the last start is taken; certificates will name another", port=known)
     reservation = reserve_port(settings)
     async with store.transaction() as tx:
-        await tx.execute(sa.delete(table).where(table.c.name == _PORT_FACT))
-        await tx.execute(sa.insert(table).values(name=_PORT_FACT, value=reservation.port))
+        await tx.execute(sa.delete(table).where(table.c.name == fact))
+        await tx.execute(sa.insert(table).values(name=fact, value=reservation.port))
     return reservation
 
 
@@ -220,6 +278,7 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
         applications=parts.applications,
         pairings=parts.pairings,
         consents=parts.consents,
+        machines=parts.machines,
         tokens=tokens,
         health=health,
     )

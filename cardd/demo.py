@@ -1,10 +1,12 @@
 """What a newcomer finds: one structure, one approved habilitation, one authorised test card, inserted.
 
-Made once for a state. Each step first looks for what an earlier, interrupted start has left.
+Made once for a state, and a card on each machine that shares it. Each step first looks for what an
+earlier, interrupted start has left.
 """
 
 import sqlalchemy as sa
 
+from cardd.cards.records import load_cards
 from cardd.cards.testcards import TestCards
 from cardd.cards.types import CardType, TestCardRequest
 from cardd.orders.habilitations import Habilitations
@@ -44,18 +46,20 @@ _FACT = "demonstration"
 
 async def ensure_demonstration(store: Store, habilitations: Habilitations, cards: TestCards) -> None:
     """Make the demonstration where this state has none yet; what its owner changes later stays changed."""
-    table = tables.instance
+    table, fact = tables.instance, store.own_fact(_FACT)
     async with store.read() as connection:
         if (
-            await connection.execute(sa.select(table.c.value).where(table.c.name == _FACT))
+            await connection.execute(sa.select(table.c.value).where(table.c.name == fact))
         ).first() is not None:
             return
     habilitation = await _approved_habilitation(habilitations)
-    serial = habilitation.cards[0] if habilitation.cards else await _new_card(cards, habilitation.id)
+    here = [card.serial for card in await load_cards(store) if not card.elsewhere]
+    found = [serial for serial in habilitation.cards if serial in here]
+    serial = found[0] if found else await _new_card(cards, habilitation.id)
     await cards.insert(serial)
     async with store.transaction() as tx:
         value = {"habilitation": habilitation.id, "card": serial}
-        await tx.execute(sa.insert(table).values(name=_FACT, value=value))
+        await tx.execute(sa.insert(table).values(name=fact, value=value))
 
 
 async def _approved_habilitation(habilitations: Habilitations) -> HabilitationView:

@@ -69,6 +69,8 @@ class EventType(StrEnum):
     CONSENT_DENIED = "consent.denied"
     CONSENT_ENDED = "consent.ended"
     OWNER_TOKEN_ROTATED = "owner.token_rotated"  # noqa: S105 (an event's name)
+    MACHINE_ENROLLED = "machine.enrolled"
+    MACHINE_WITHDRAWN = "machine.withdrawn"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +100,10 @@ class Subscription:
     async def next(self) -> Event:
         """Wait for the next event."""
         return await self._queue.get()
+
+    def waiting(self) -> list[Event]:
+        """Take the events that wait already, without waiting for more."""
+        return [self._queue.get_nowait() for _ in range(self._queue.qsize())]
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         while True:

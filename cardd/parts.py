@@ -1,10 +1,14 @@
 """The daemon's parts, made in the order they need one another and closed in reverse."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
+
+import structlog
 
 from cardd.applications.consent import Consents
 from cardd.applications.pairing import Pairings
@@ -20,13 +24,12 @@ from cardd.cards.testcards import CardParts, TestCards
 from cardd.cards.virtualcards import VirtualCards
 from cardd.clock import Clock
 from cardd.custody.chain import TokenChains
-from cardd.custody.errors import token_errors_translated
 from cardd.custody.evidence import Evidence, open_instance_key
+from cardd.custody.holding import Holding, make_holding
 from cardd.custody.keys import KeyMaker
-from cardd.custody.media import Media, open_media
+from cardd.custody.media import Media, open_media, open_software
 from cardd.custody.pins import PinVault
-from cardd.custody.registry import KeyIntents
-from cardd.custody.seal import Sealer, open_sealer
+from cardd.custody.seal import open_sealer, open_shared_sealer
 from cardd.custody.sweep import Sweep, SweepParts
 from cardd.custody.tokens import TokenKeeper
 from cardd.demo import ensure_demonstration
@@ -36,6 +39,15 @@ from cardd.igc.names import CaName
 from cardd.igc.pki import Pki, PkiParts
 from cardd.igc.policy import CaKeyAlgorithm, PkiPolicy
 from cardd.igc.publishing import ListKind
+from cardd.machines.asking import SigningMachines
+from cardd.machines.desk import SigningDesk
+from cardd.machines.errors import (
+    MachineNotEnrolledError,
+    SigningMachineUnavailableError,
+    SigningRefusedError,
+)
+from cardd.machines.identity import MachineIdentity, open_machine_identity
+from cardd.machines.registry import Machines
 from cardd.orders.certificates import Certificates
 from cardd.orders.habilitations import Habilitations
 from cardd.orders.keycustody import CustodyParts, KeyCustody
@@ -56,10 +68,13 @@ from cardd.revocation.trust import TrustStore
 from cardd.revocation.types import CrlId
 from cardd.revocation.validation import Validation
 from cardd.settings import PublicationSettings, Settings
-from cardd.store import Store
+from cardd.store import SEVERAL_MACHINES, Store
 from cardd.text import Text
-from cardd.upkeep import Duty
+from cardd_pkcs11.errors import TokenNotFoundError
 from cardd_pkcs11.operations import TokenPool
+from cardd_pkcs11.types import TokenSerial
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +85,10 @@ class Parts:
     clock: Clock
     bus: EventBus
     store: Store
+    holdings: tuple[Holding, ...]
     pool: TokenPool
     keeper: TokenKeeper
     vault: PinVault
-    intents: KeyIntents
     pki: Pki
     readers: CardReaders
     inserted: InsertedCards
@@ -98,6 +113,10 @@ class Parts:
     applications: Applications
     pairings: Pairings
     consents: Consents
+    machines: Machines
+    #: What this machine shows to the others, and signs for them; None where the state is not shared.
+    identity: MachineIdentity | None
+    desk: SigningDesk | None
 
 
 @dataclass(frozen=True)
@@ -115,14 +134,14 @@ class Ground:
 async def assembled(ground: Ground, address: str) -> AsyncIterator[Parts]:
     """Make every part; `address` is where the web service will answer. See `start`."""
     settings = ground.settings
-    media = await open_media(settings, ground.store)
     sealer = await asyncio.to_thread(open_sealer, settings.state)
     instance = await asyncio.to_thread(open_instance_key, settings.state, sealer)
-    pool, linter = media.all, Linter()
-    evidence = Evidence(
-        ground.store, ground.clock, instance, sealer, lambda serial: pool.profile_of(serial).name
-    )
-    tools = _Tools(media, linter, sealer, evidence, pki_policy(settings, address))
+    media, linter = await open_media(settings, ground.store), Linter()
+    ca_media = await _ca_media(settings, media)
+    evidence = Evidence(ground.store, ground.clock, instance, sealer, _module_of(media, ca_media))
+    own = make_holding(ground.store, media, settings.state, sealer, evidence)
+    ca = own if ca_media is media else await _ca_holding(ground, ca_media, evidence)
+    tools = _Tools(own, ca, linter, evidence, pki_policy(settings, address), await _identity(ground))
     modules = await asyncio.to_thread(_card_modules, ground)
     inserted = InsertedCards(ground.store, modules)
     parts = _connected(ground, tools, inserted)
@@ -133,7 +152,42 @@ async def assembled(ground: Ground, address: str) -> AsyncIterator[Parts]:
         await inserted.close()
         await modules.close()
         await linter.close()
-        await pool.close()
+        for holding in parts.holdings:
+            await holding.pool.close()
+
+
+async def _ca_media(settings: Settings, own: Media) -> Media:
+    """Return where the CA keys are: among this machine's own, or in a directory that several share."""
+    return (
+        await open_software(settings.tokens, Path(settings.pki.directory)) if settings.pki.directory else own
+    )
+
+
+async def _ca_holding(ground: Ground, media: Media, evidence: Evidence) -> Holding:
+    """Make what works on the tokens of a shared directory."""
+    directory = Path(ground.settings.pki.directory)
+    sealer = await asyncio.to_thread(open_shared_sealer, directory)
+    return make_holding(ground.store, media, directory, sealer, evidence, owner=SEVERAL_MACHINES)
+
+
+def _module_of(own: Media, ca: Media) -> Callable[[TokenSerial], str]:
+    """Return what names the module that holds a token."""
+
+    def module_of(serial: TokenSerial) -> str:
+        try:
+            return own.all.profile_of(serial).name
+        except TokenNotFoundError:
+            return ca.all.profile_of(serial).name
+
+    return module_of
+
+
+async def _identity(ground: Ground) -> MachineIdentity | None:
+    """Return what this machine shows to those that share its database."""
+    if not ground.store.shared:
+        return None
+    state, now = ground.settings.state, ground.clock.now()
+    return await asyncio.to_thread(open_machine_identity, state, ground.store.machine, now)
 
 
 def _card_modules(ground: Ground) -> CardModules:
@@ -147,37 +201,37 @@ def _card_modules(ground: Ground) -> CardModules:
 class _Tools:
     """What is opened before the parts that use it are made."""
 
-    media: Media
+    own: Holding
+    ca: Holding
     linter: Linter
-    sealer: Sealer
     evidence: Evidence
     policy: PkiPolicy
+    identity: MachineIdentity | None
 
 
 def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
     settings, clock, store = ground.settings, ground.clock, ground.store
-    media, linter, evidence, policy = tools.media, tools.linter, tools.evidence, tools.policy
-    pool, software = media.all, media.software
-    vault = PinVault(settings.state / "pins", tools.sealer)
-    keeper = TokenKeeper(store, pool, vault, structures=media.structures)
-    intents, chains = KeyIntents(store, pool), TokenChains(store, pool)
-    maker = KeyMaker(
-        pool, lambda serial: pool.profile_of(serial).custody, binds=vault.binds, witness=evidence.witness
-    )
+    own, ca, evidence = tools.own, tools.ca, tools.evidence
+    pool, vault, keeper, intents, chains, maker = (
+        own.pool, own.vault, own.keeper, own.intents, own.chains, own.maker
+    )  # fmt: skip
+    machines, identity = Machines(store, clock), tools.identity
+    software = own.media.software
     # A card's PIN is its holder's, whatever was sealed for it while it was made.
     card_maker = KeyMaker(software, software.profile.custody, witness=evidence.witness)
     pki = Pki(
         PkiParts(
             store=store,
             clock=clock,
-            policy=policy,
-            pool=pool,
-            keeper=keeper,
-            maker=maker,
-            intents=intents,
-            linter=linter,
+            policy=tools.policy,
+            pool=ca.pool,
+            keeper=ca.keeper,
+            maker=ca.maker,
+            intents=ca.intents,
+            linter=tools.linter,
             base_every=timedelta(hours=settings.pki.crl_base_hours),
-            admit=chains.admit,
+            distant=None if identity is None else SigningMachines(machines, identity),
+            admit=ca.chains.admit,
         )
     )
     habilitations = Habilitations(store, clock)
@@ -254,10 +308,10 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         clock=clock,
         bus=ground.bus,
         store=store,
+        holdings=(own,) if ca is own else (own, ca),
         pool=pool,
         keeper=keeper,
         vault=vault,
-        intents=intents,
         pki=pki,
         readers=readers,
         inserted=inserted,
@@ -282,6 +336,9 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         applications=applications,
         pairings=Pairings(store, clock, applications),
         consents=Consents(store, clock),
+        machines=machines,
+        identity=identity,
+        desk=None if identity is None else SigningDesk(store, clock, pki, machines, identity),
     )
 
 
@@ -344,11 +401,8 @@ async def start(parts: Parts, progress: Progress) -> None:
     keys = len(CaName)
     total = keys + 3
     progress(ProgressStep(0, total, Text("Opening the tokens", "Ouverture des jetons")))
-    with token_errors_translated():
-        await parts.pool.start()
-    await parts.keeper.reopen()
-    await parts.chains.start(await parts.keeper.list())
-    await parts.intents.recover()
+    for holding in parts.holdings:
+        await holding.open()
     making = Text("Making the keys of the test PKI", "Création des clés de l’IGC de test")
     progress(ProgressStep(1, total, making))
     await parts.pki.start(lambda made, _: progress(ProgressStep(1 + made, total, making)))
@@ -359,8 +413,29 @@ async def start(parts: Parts, progress: Progress) -> None:
     await parts.certificates.finish_token_writes()
     await parts.policies.load()
     await parts.revocation.start()
-    await ensure_demonstration(parts.store, parts.habilitations, parts.cards)
+    await _announce(parts)
+    await demonstrate(parts)
     progress(ProgressStep(total, total, Text("Ready", "Prêt")))
+
+
+async def _announce(parts: Parts) -> None:
+    """Tell the other machines of this one."""
+    if parts.identity is not None:
+        settings = parts.settings.machines
+        await parts.machines.announce(
+            name=settings.name or socket.gethostname(),
+            address=settings.listen,
+            certificate=parts.identity.der,
+            holds_ca=not parts.pki.elsewhere,
+        )
+
+
+async def demonstrate(parts: Parts) -> None:
+    """Make the demonstration; where its card's certificates cannot be signed yet, later."""
+    try:
+        await ensure_demonstration(parts.store, parts.habilitations, parts.cards)
+    except (MachineNotEnrolledError, SigningMachineUnavailableError, SigningRefusedError) as error:
+        _log.warning("the demonstration's card waits", why=error.detail.en)
 
 
 @asynccontextmanager
@@ -370,30 +445,6 @@ async def watching(parts: Parts) -> AsyncIterator[None]:
         if parts.virtual.unavailable is None:
             await parts.virtual.reinsert()
         yield
-
-
-def duties(parts: Parts) -> tuple[Duty, ...]:
-    """Return what has to be done in time while the daemon runs."""
-    minute, hour = timedelta(minutes=1), timedelta(hours=1)
-    return (
-        Duty("revocation lists", minute, parts.pki.lists.refresh),
-        Duty("revocation lists of others", timedelta(seconds=15), parts.revocation.renew_due),
-        Duty("ages of revocation lists", timedelta(seconds=15), parts.revocation.tell_ages),
-        Duty("own revocation lists in the cache", timedelta(seconds=1), parts.revocation.follow_local),
-        Duty("lists that inserted cards name", timedelta(seconds=1), parts.named_lists.follow),
-        Duty("archive of revocation lists", 24 * hour, parts.revocation.tidy),
-        Duty("OCSP responders", hour, parts.pki.renew_responders),
-        Duty("terms of cards", minute, parts.cards.oppose_due),
-        Duty("card sessions", minute, parts.sessions.expire_due),
-        Duty("terms of orders", minute, parts.orders.expire_due),
-        Duty("certificates to write on tokens", minute, parts.certificates.finish_token_writes),
-        Duty("token chains", minute, parts.keys.advance_chains),
-        Duty("check of every key", timedelta(days=1), parts.sweep.perform),
-        Duty("terms of pairings", minute, parts.pairings.expire_due),
-        Duty("terms of applications", minute, parts.applications.expire_due),
-        Duty("notices due", hour, parts.notices.queue_due),
-        Duty("notices to send", minute, parts.notices.send_pending),
-    )
 
 
 def pki_policy(settings: Settings, address: str) -> PkiPolicy:

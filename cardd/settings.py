@@ -54,6 +54,13 @@ class PkiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         Literal["rsa_4096", "rsa_2048", "ec_p256"],
         Meta(description="Algorithm of the CA keys. `rsa_2048` is for quick trials only."),
     ] = "rsa_4096"
+    directory: Annotated[
+        str,
+        Meta(
+            description="Directory of the CA keys' tokens where several machines hold them by a shared file system. "
+            "Empty: with this machine's other tokens."
+        ),
+    ] = ""
     validity_years: Annotated[
         int, Meta(ge=1, le=10, description="Validity of issued certificates, in years.")
     ] = 3
@@ -94,6 +101,42 @@ class PublicationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
         Meta(
             pattern=r"^(https?://[^\s/]+(/[^\s]*)?)?$",
             description="Base address of the second CRL distribution point. Empty: `localhost`.",
+        ),
+    ] = ""
+
+
+class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the state is kept. One machine needs nothing here; several share a PostgreSQL database."""
+
+    url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(postgresql://[^\s]+)?$",
+            description="PostgreSQL database that several machines share, without password, such as "
+            "`postgresql://cardd@db.example/cardd?sslmode=verify-full`. Empty: SQLite in the state directory.",
+        ),
+    ] = ""
+    password_file: Annotated[
+        str,
+        Meta(
+            description="File (0600) whose first line is the database password. Empty: what `PGPASSFILE` or "
+            "`~/.pgpass` says, or none."
+        ),
+    ] = ""
+
+
+class MachineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """This machine among those that share a database."""
+
+    name: Annotated[
+        str, Meta(max_length=200, description="Its name in lists, for people. Empty: its host name.")
+    ] = ""
+    listen: Annotated[
+        str,
+        Meta(
+            pattern=r"^(.+:[0-9]{1,5})?$",
+            description="Address and port where a machine with the CA keys signs for the enrolled others (TLS 1.3 with "
+            "certificates on both sides), such as `192.0.2.10:8981`. Empty: it signs for itself only.",
         ),
     ] = ""
 
@@ -338,6 +381,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = 0
     pki: PkiSettings = PkiSettings()
     publication: PublicationSettings = PublicationSettings()
+    store: StoreSettings = StoreSettings()
+    machines: MachineSettings = MachineSettings()
     tokens: TokenSettings = TokenSettings()
     cards: CardSettings = CardSettings()
     readers: ReaderSettings = ReaderSettings()

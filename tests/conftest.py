@@ -6,6 +6,8 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["tests.support.stores"]
+
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
 

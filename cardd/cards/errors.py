@@ -69,6 +69,27 @@ class CardUnreadableError(CarddError):
         )
 
 
+class CardElsewhereError(ConflictError):
+    """A card that was made on another machine is moved there."""
+
+    code = "card_elsewhere"
+    title = Text("The card is on another machine", "La carte est sur une autre machine")
+    default_advice = Text(
+        "Insert and remove it on the machine where it was made, or make a test card here.",
+        "Insérez-la et retirez-la sur la machine où elle a été créée, ou créez ici une carte de test.",
+    )
+
+    @classmethod
+    def named(cls, serial: str) -> "CardElsewhereError":
+        """Make the error for a card."""
+        return cls(
+            Text(
+                f"The card {serial} was made on another machine of this database.",
+                f"La carte {serial} a été créée sur une autre machine de cette base.",
+            )
+        )
+
+
 class CardAlreadyPresentError(ConflictError):
     """A card that is in a reader cannot be inserted."""
 

@@ -79,6 +79,8 @@ class CardRecord:
     opposed_at: datetime | None = None
     opposed_reason: str | None = None
     inserted: bool = False
+    #: Made on another machine of those that share the database, and there still.
+    elsewhere: bool = False
     pin_tries_left: int | None = None
     puk_tries_left: int | None = None
     capabilities: tuple[Capability, ...] = ()
@@ -272,7 +274,7 @@ async def load_card(store: Store, serial: str) -> CardRecord:
         CardUnknownError: there is none.
     """
     async with store.read() as connection:
-        found = await _load(connection, cards.c.serial == serial)
+        found = await _load(connection, store.machine, cards.c.serial == serial)
     if not found:
         raise CardUnknownError.named(serial)
     return found[0]
@@ -281,10 +283,13 @@ async def load_card(store: Store, serial: str) -> CardRecord:
 async def load_cards(store: Store) -> tuple[CardRecord, ...]:
     """Return every card, oldest first."""
     async with store.read() as connection:
-        return await _load(connection, sa.true())
+        return await _load(connection, store.machine, sa.true())
 
 
-async def _load(connection: AsyncConnection, where: sa.ColumnElement[bool]) -> tuple[CardRecord, ...]:
+async def _load(
+    connection: AsyncConnection, machine: str, where: sa.ColumnElement[bool]
+) -> tuple[CardRecord, ...]:
+    """Load cards; one that is in a reader of another machine is in none here."""
     rows = (
         await connection.execute(sa.select(cards).where(where).order_by(cards.c.issued_at, cards.c.serial))
     ).all()
@@ -301,6 +306,7 @@ async def _load(connection: AsyncConnection, where: sa.ColumnElement[bool]) -> t
     return tuple(
         _record(
             row,
+            machine,
             [certificate for certificate in signed if certificate.card_serial == row.serial],
             [link.habilitation_id for link in linked if link.card_serial == row.serial],
         )
@@ -308,7 +314,12 @@ async def _load(connection: AsyncConnection, where: sa.ColumnElement[bool]) -> t
     )
 
 
-def _record(row: sa.Row[Any], signed: Sequence[sa.Row[Any]], habilitations: Sequence[str]) -> CardRecord:
+def _record(
+    row: sa.Row[Any],
+    machine: str,
+    signed: Sequence[sa.Row[Any]],
+    habilitations: Sequence[str],
+) -> CardRecord:
     card_type = CardType(row.type)
     by_role = {certificate.card_role: certificate for certificate in signed}
     return CardRecord(
@@ -321,7 +332,8 @@ def _record(row: sa.Row[Any], signed: Sequence[sa.Row[Any]], habilitations: Sequ
         opposes_at=row.opposes_at,
         opposed_at=row.opposed_at,
         opposed_reason=row.opposed_reason,
-        inserted=row.inserted,
+        inserted=row.inserted and row.machine == machine,
+        elsewhere=row.machine != machine,
         pin_tries_left=row.pin_tries_left,
         puk_tries_left=row.puk_tries_left,
         capabilities=msgspec.convert(row.capabilities, tuple[Capability, ...]),

@@ -17,6 +17,7 @@ from cardd.cards.dataobjects import CardFacts
 from cardd.cards.errors import (
     CardAlreadyOpposedError,
     CardAlreadyPresentError,
+    CardElsewhereError,
     CardNotVirtualError,
     SessionEnd,
 )
@@ -137,7 +138,7 @@ class TestCards:
         """Put a test card into its reader.
 
         Raises:
-            CardUnknownError, CardAlreadyPresentError
+            CardUnknownError, CardElsewhereError, CardAlreadyPresentError
         """
         if await self._is_virtual(serial):
             return await self._insert_virtual(serial)
@@ -161,7 +162,7 @@ class TestCards:
         """Pull a test card: its sessions end, and what waits on it is told, at once.
 
         Raises:
-            CardUnknownError, CardAbsentError
+            CardUnknownError, CardElsewhereError, CardAbsentError
         """
         if await self._is_virtual(serial):
             return await self._remove_virtual(serial)
@@ -278,7 +279,11 @@ class TestCards:
         return _Order(request, recipient, structure, Secret(pin))
 
     async def _is_virtual(self, serial: str) -> bool:
-        return (await load_card(self._store, serial)).medium == VIRTUAL
+        """Tell the medium of a card that is to be moved; raises `CardElsewhereError` where it cannot be here."""
+        card = await load_card(self._store, serial)
+        if card.elsewhere:
+            raise CardElsewhereError.named(card.serial)
+        return card.medium == VIRTUAL
 
     async def _insert_virtual(self, serial: str) -> CardView:
         """Put a virtual card into its reader; the watch of the readers tells of it."""
@@ -370,6 +375,7 @@ class TestCards:
         await tx.execute(
             sa.insert(cards).values(
                 serial=facts.serial,
+                machine=self._store.machine,
                 medium=order.request.medium,
                 type=facts.type.value,
                 token_serial=token_serial,

@@ -177,9 +177,9 @@ class VirtualCards:
 
     async def reinsert(self) -> None:
         """At start: put back what was in the readers; the watch tells of it when it sees it."""
-        table = tables.instance
+        table, fact = tables.instance, self._store.own_fact(_FACT)
         async with self._store.read() as connection:
-            wanted = sa.select(table.c.value).where(table.c.name == _FACT)
+            wanted = sa.select(table.c.value).where(table.c.name == fact)
             serials = (await connection.execute(wanted)).scalar() or []
         for serial in serials:
             try:
@@ -228,13 +228,13 @@ class VirtualCards:
 
     async def _remember(self) -> None:
         """Keep which cards are in the readers; the order does not matter."""
-        table = tables.instance
+        table, fact = tables.instance, self._store.own_fact(_FACT)
         inserted = [
             serial for serial in self._readers.serials() if self._readers.reader_of(serial) is not None
         ]
         async with self._store.transaction() as tx:
-            await tx.execute(sa.delete(table).where(table.c.name == _FACT))
-            await tx.execute(sa.insert(table).values(name=_FACT, value=inserted))
+            await tx.execute(sa.delete(table).where(table.c.name == fact))
+            await tx.execute(sa.insert(table).values(name=fact, value=inserted))
 
 
 def token_serial_of(serial: CardSerial) -> TokenSerial:

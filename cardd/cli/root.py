@@ -51,6 +51,7 @@ COMMANDS = {
     "apps": Entry("apps", "Applications that were let in: list, rename, revoke."),
     "consent": Entry("consent", "Applications that want to use a card's key: agree or refuse."),
     "owner": Entry("owner", "Replace the owner's token."),
+    "machine": Entry("machines", "List and enrol the machines that share a database."),
     "audit": Entry("audit", "Read and verify the journal."),
     "events": Entry("events", "Follow what happens."),
 }

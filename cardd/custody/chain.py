@@ -14,6 +14,8 @@ import asyncio
 import hashlib
 import secrets
 from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -30,8 +32,8 @@ from cardd.custody.tokens import TokenPurpose, TokenRecord
 from cardd.custody.types import Decision, Divergence, Quarantine
 from cardd.errors import ConflictError
 from cardd.events import EventType
-from cardd.store import Store, Transaction
-from cardd.store.tables import certificates, key_registry, token_chains
+from cardd.store import Store, StoreUnavailableError, Transaction
+from cardd.store.tables import certificates, key_registry, token_chains, tokens
 from cardd.text import Text
 from cardd_pkcs11.errors import ObjectNotFoundError, TokenElsewhereError
 from cardd_pkcs11.operations import TokenPool
@@ -45,6 +47,7 @@ LABEL = "cardd chain"
 USES_BEFORE_ADVANCE = 100
 
 _RANDOM_BYTES = 16
+_TURN_SECONDS = 30.0
 _log = structlog.get_logger(__name__)
 
 
@@ -104,8 +107,19 @@ class TokenChains:
         Raises:
             TokenFaultError: the token cannot be read or written.
         """
-        async with self._turns[record.serial]:
+        async with self._turn(record.serial):
             return await self._check(record, advance=advance)
+
+    async def noticed_elsewhere(self, serial: TokenSerial) -> None:
+        """Put a token of another machine's, of which a copy is here, into quarantine; nothing where it is there."""
+        async with self._turn(serial):
+            row = await self._row(serial)
+            if row is not None and row.quarantined_at is not None:
+                return
+            async with self._store.read() as connection:
+                statement = sa.select(tokens.c.label).where(tokens.c.serial == serial)
+                label = (await connection.execute(statement)).scalar_one()
+            await self._note_quarantine(serial, label, Divergence.ELSEWHERE)
 
     async def _check(self, record: TokenRecord, *, advance: bool) -> Divergence | None:
         row = await self._row(record.serial)
@@ -134,8 +148,24 @@ class TokenChains:
             NotQuarantinedError: it is not in quarantine.
             TokenFaultError: the token cannot be read or written; it stays in quarantine.
         """
-        async with self._turns[record.serial]:
+        async with self._turn(record.serial):
             await self._release(record)
+
+    @asynccontextmanager
+    async def _turn(self, serial: TokenSerial) -> AsyncIterator[None]:
+        """Compare and advance one token alone, here and among the machines that share it."""
+        async with (
+            self._turns[serial],
+            self._store.exclusively(f"token {serial}", wait=_TURN_SECONDS) as alone,
+        ):
+            if not alone:
+                raise StoreUnavailableError(
+                    Text(
+                        f"Another machine has been comparing the token {serial} for {_TURN_SECONDS:.0f} s.",
+                        f"Une autre machine compare le jeton {serial} depuis {_TURN_SECONDS:.0f} s.",
+                    )
+                )
+            yield
 
     async def _release(self, record: TokenRecord) -> None:
         row = await self._quarantined(record.serial)
@@ -252,6 +282,9 @@ class TokenChains:
 
     async def _quarantine(self, record: TokenRecord, divergence: Divergence) -> None:
         self._close_off(record)
+        await self._note_quarantine(record.serial, record.label, divergence)
+
+    async def _note_quarantine(self, serial: TokenSerial, label: str, divergence: Divergence) -> None:
         async with self._store.transaction() as tx:
             changed = {
                 "quarantined_at": tx.now,
@@ -260,16 +293,16 @@ class TokenChains:
                 "decided_at": None,
             }
             known = await tx.execute(
-                sa.update(token_chains).where(token_chains.c.token_serial == record.serial).values(**changed)
+                sa.update(token_chains).where(token_chains.c.token_serial == serial).values(**changed)
             )
             if known.rowcount == 0:
-                first = {"token_serial": record.serial, "counter": 0, "hash": ""}
+                first = {"token_serial": serial, "counter": 0, "hash": ""}
                 await tx.execute(sa.insert(token_chains).values(**first, **changed))
-            watched = await _watched(tx, record.serial)
-            facts = {"reason": divergence.value, "label": record.label, "certificates": watched}
-            tx.journal("token.quarantined", f"token:{record.serial}", **facts)
-            tx.publish(EventType.KEY_COPY_NOTICED, f"token:{record.serial}", **facts)
-        _log.error("custody.copy_noticed", token=record.serial, reason=divergence.value)
+            watched = await _watched(tx, serial)
+            facts = {"reason": divergence.value, "label": label, "certificates": watched}
+            tx.journal("token.quarantined", f"token:{serial}", **facts)
+            tx.publish(EventType.KEY_COPY_NOTICED, f"token:{serial}", **facts)
+        _log.error("custody.copy_noticed", token=serial, reason=divergence.value)
 
     async def _decided(self, serial: TokenSerial, decision: Decision) -> None:
         released = {"quarantined_at": None} if decision is Decision.RELEASE else {}

@@ -8,11 +8,12 @@ import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import sqlalchemy as sa
 
 from cardd.errors import CarddError
-from cardd.settings import Settings
+from cardd.settings import Settings, TokenSettings
 from cardd.store import Store
 from cardd.store.tables import instance, tokens
 from cardd.text import Text
@@ -68,7 +69,10 @@ async def open_media(settings: Settings, store: Store) -> Media:
     """
     before, used = await _chosen_before(store), await _modules_in_use(store)
     chosen = settings.tokens.module or before
-    pools = {name: await asyncio.to_thread(_pool, name, settings) for name in {SOFTHSM, chosen, *used}}
+    pools = {
+        name: await asyncio.to_thread(_pool, name, settings.tokens, settings.state)
+        for name in {SOFTHSM, chosen, *used}
+    }
     software, structures = pools.pop(SOFTHSM), pools.get(chosen)
     if chosen != before:
         if structures is not None:
@@ -78,13 +82,19 @@ async def open_media(settings: Settings, store: Store) -> Media:
     return Media(software, structures, every)
 
 
-def _pool(name: str, settings: Settings) -> TokenHostPool:
+async def open_software(settings: TokenSettings, directory: Path) -> Media:
+    """Open SoftHSM alone, on the tokens of a directory."""
+    pool = await asyncio.to_thread(_pool, SOFTHSM, settings, directory)
+    return Media(pool, None, pool)
+
+
+def _pool(name: str, settings: TokenSettings, directory: Path) -> TokenHostPool:
     if name == TPM:
-        store = open_tpm_store(settings.state)
-        environment = store.environment(settings.tokens.tpm_tcti)
+        store = open_tpm_store(directory)
+        environment = store.environment(settings.tpm_tcti)
         return TokenHostPool(load_profile(TPM), 1, environment, serial_seed=store.serial_seed)
-    hosts = settings.tokens.processes or min(os.cpu_count() or 1, _MOST_HOSTS_BY_DEFAULT)
-    environment = {"SOFTHSM2_CONF": str(write_softhsm_config(settings.state))}
+    hosts = settings.processes or min(os.cpu_count() or 1, _MOST_HOSTS_BY_DEFAULT)
+    environment = {"SOFTHSM2_CONF": str(write_softhsm_config(directory))}
     return TokenHostPool(load_profile(name), hosts, environment)
 
 
@@ -100,19 +110,24 @@ async def _try_out(pool: TokenHostPool) -> None:
         ) from error
 
 
+def _chosen(store: Store) -> str:
+    return f"{_CHOSEN}:{store.machine}" if store.shared else _CHOSEN
+
+
 async def _chosen_before(store: Store) -> str:
     async with store.read() as connection:
-        statement = sa.select(instance.c.value).where(instance.c.name == _CHOSEN)
+        statement = sa.select(instance.c.value).where(instance.c.name == _chosen(store))
         return (await connection.execute(statement)).scalar() or SOFTHSM
 
 
 async def _choose(store: Store, module: str) -> None:
     async with store.transaction() as tx:
-        await tx.execute(sa.delete(instance).where(instance.c.name == _CHOSEN))
-        await tx.execute(sa.insert(instance).values(name=_CHOSEN, value=module))
+        await tx.execute(sa.delete(instance).where(instance.c.name == _chosen(store)))
+        await tx.execute(sa.insert(instance).values(name=_chosen(store), value=module))
         tx.journal("token_module.chosen", f"module:{module}")
 
 
 async def _modules_in_use(store: Store) -> Sequence[str]:
+    statement = sa.select(tokens.c.module).where(tokens.c.machine == store.machine).distinct()
     async with store.read() as connection:
-        return (await connection.execute(sa.select(tokens.c.module).distinct())).scalars().all()
+        return (await connection.execute(statement)).scalars().all()

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cardd.errors import ConflictError
 from cardd.store import Store, StoreUnavailableError, Transaction
-from cardd.store.tables import blocked_keys, certificates, key_intents, key_registry
+from cardd.store.tables import blocked_keys, certificates, key_intents, key_registry, tokens
 from cardd.text import Text
 from cardd_pkcs11.errors import TokenError, TokenNotFoundError
 from cardd_pkcs11.operations import TokenOperations
@@ -153,9 +153,11 @@ class KeyIntent:
 class KeyIntents:
     """Announces keys before they are made, so that none is left without a holder."""
 
-    def __init__(self, store: Store, tokens: TokenOperations) -> None:
+    def __init__(self, store: Store, tokens: TokenOperations, *, owner: str | None = None) -> None:
+        """Announce keys on the tokens of `owner`, this machine where nobody is named."""
         self._store = store
         self._tokens = tokens
+        self._owner = owner or store.machine
 
     @asynccontextmanager
     async def making(self, token_serial: TokenSerial) -> AsyncIterator[KeyIntent]:
@@ -181,9 +183,11 @@ class KeyIntents:
                 raise
 
     async def recover(self) -> int:
-        """Destroy the keys whose making was cut short; return how many intents were settled."""
+        """Destroy the keys here whose making was cut short; return how many intents were settled."""
+        elsewhere = sa.select(tokens.c.serial).where(tokens.c.machine != self._owner)
+        cut_short = sa.select(key_intents).where(key_intents.c.token_serial.not_in(elsewhere))
         async with self._store.read() as connection:
-            rows = (await connection.execute(sa.select(key_intents))).all()
+            rows = (await connection.execute(cut_short)).all()
         settled = [
             await self._settle(KeyIntent(TokenSerial(row.token_serial), KeyId(bytes.fromhex(row.key_id))))
             for row in rows

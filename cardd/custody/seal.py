@@ -132,6 +132,24 @@ def open_sealer(state: Path, *, machine_id: bytes | None = None) -> Sealer:
         raise _unreadable(key_file) from None
 
 
+def open_shared_sealer(directory: Path) -> Sealer:
+    """Return the sealer of a directory that several machines share; blocks: call it in a thread.
+
+    Its secret is a file beside what it seals, so that it binds to the directory's readers and to no machine.
+
+    Raises:
+        SealBrokenError: its secret is there but cannot be read.
+    """
+    key_file = directory / _KEY_FILE
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not key_file.is_file():
+        write_secret(key_file, secrets.token_bytes(SECRET_BYTES))
+    try:
+        return Sealer(key_file.read_bytes(), None, SecretKeeper.KEY_FILE)
+    except (OSError, ValueError):
+        raise _unreadable(key_file) from None
+
+
 def read_machine_id() -> bytes | None:
     """Return this machine's identifier, None where it has none (`machine-id(5)`)."""
     for path in _MACHINE_ID_FILES:

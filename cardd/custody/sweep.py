@@ -83,9 +83,27 @@ class Sweep:
                 on_token, strangers = await self._of_token(record, present=record.serial in present)
                 findings.update(on_token)
                 unregistered.extend(strangers)
+            await self.notice_copies()
             foreign = await self._foreign(present)
             self._findings, self._unregistered = findings, tuple(unregistered)
             return await self._reported(foreign)
+
+    async def notice_copies(self) -> None:
+        """Look for tokens of other machines that share the database: here they can only be copies.
+
+        Raises:
+            TokenFaultError: the module cannot be used.
+        """
+        if not self._store.shared:
+            return
+        with token_errors_translated():
+            present = {token.serial for token in await self._pool.list_tokens(refresh=True)}
+        ours = {record.serial for record in await self._keeper.list()}
+        elsewhere = sa.select(tokens.c.serial).where(tokens.c.serial.in_(present - ours))
+        async with self._store.read() as connection:
+            copies = (await connection.execute(elsewhere)).scalars().all()
+        for serial in copies:
+            await self._chains.noticed_elsewhere(TokenSerial(serial))
 
     async def keys(self) -> tuple[KeyView, ...]:
         """Return every key known or found, with what the last sweep said of it."""
@@ -214,8 +232,9 @@ class Sweep:
     async def _foreign(self, present: Iterable[TokenSerial]) -> tuple[str, ...]:
         """Return the tokens that neither this instance's registry nor its cards know."""
         async with self._store.read() as connection:
-            ours = set((await connection.execute(sa.select(tokens.c.serial))).scalars())
-            ours |= set((await connection.execute(sa.select(cards.c.token_serial))).scalars())
+            here = tokens.c.machine == self._store.machine, cards.c.machine == self._store.machine
+            ours = set((await connection.execute(sa.select(tokens.c.serial).where(here[0]))).scalars())
+            ours |= set((await connection.execute(sa.select(cards.c.token_serial).where(here[1]))).scalars())
         unfinished = await asyncio.to_thread(self._keeper.recorded)
         return tuple(sorted(serial for serial in present if serial not in ours and serial not in unfinished))
 

@@ -85,9 +85,17 @@ class TokenKeeper:
     """
 
     def __init__(
-        self, store: Store, pool: TokenPool, vault: PinVault, *, structures: TokenHostPool | None = None
+        self,
+        store: Store,
+        pool: TokenPool,
+        vault: PinVault,
+        *,
+        structures: TokenHostPool | None = None,
+        owner: str | None = None,
     ) -> None:
+        """Keep the tokens of `owner`: this machine, or several that share a directory of tokens."""
         self._store = store
+        self._owner = owner or store.machine
         self._pool = pool
         self._vault = vault
         self._structures = structures
@@ -147,9 +155,10 @@ class TokenKeeper:
         return record
 
     async def list(self) -> tuple[TokenRecord, ...]:
-        """Return every token of the daemon's, oldest first."""
+        """Return every token that is kept here, oldest first."""
         async with self._store.read() as connection:
-            rows = (await connection.execute(sa.select(tokens).order_by(tokens.c.created_at))).all()
+            statement = sa.select(tokens).where(tokens.c.machine == self._owner)
+            rows = (await connection.execute(statement.order_by(tokens.c.created_at))).all()
         return tuple(map(_record, rows))
 
     async def get(self, name: str) -> TokenRecord:
@@ -252,7 +261,8 @@ class TokenKeeper:
 
     async def _known(self, label: str) -> TokenRecord | None:
         async with self._store.read() as connection:
-            row = (await connection.execute(sa.select(tokens).where(tokens.c.label == label))).first()
+            statement = sa.select(tokens).where(tokens.c.machine == self._owner, tokens.c.label == label)
+            row = (await connection.execute(statement)).first()
         return None if row is None else _record(row)
 
     async def _adopted(self, label: str) -> TokenSerial | None:
@@ -284,6 +294,7 @@ class TokenKeeper:
             await tx.execute(
                 sa.insert(tokens).values(
                     serial=serial,
+                    machine=self._owner,
                     label=label,
                     purpose=purpose.value,
                     module=self._pool.profile_of(serial).name,

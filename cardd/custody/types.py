@@ -53,6 +53,8 @@ class Divergence(StrEnum):
     OBJECT_MISSING = "object_missing"
     #: The device that is here did not make the token, or was cleared since.
     OTHER_DEVICE = "other_device"
+    #: The token is on another machine too, of those that share the database.
+    ELSEWHERE = "elsewhere"
 
 
 @unique

@@ -15,6 +15,18 @@ class PolicyError(CarddError):
     default_advice = Text("Correct the named setting.", "Corrigez le paramètre nommé.")
 
 
+class PkiUnfinishedError(CarddError):
+    """The machine that makes the hierarchy has not finished."""
+
+    code = "pki_unfinished"
+    status = 503
+    title = Text("The test PKI is not finished", "L’IGC de test n’est pas terminée")
+    default_advice = Text(
+        "Start cardd on the machine that began it, wait until it is ready, then start this one.",
+        "Démarrez cardd sur la machine qui l’a commencée, attendez qu’elle soit prête, puis démarrez celle-ci.",
+    )
+
+
 class LintRefusedError(CarddError):
     """The linter found an error in what was about to be signed; `findings` names each."""
 

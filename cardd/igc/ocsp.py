@@ -115,7 +115,7 @@ class OcspService:
         try:
             request = base64.b64decode(unquote(encoded[: 2 * MAX_REQUEST_BYTES]), validate=True)
         except ValueError:
-            return _error(ocsp.OCSPResponseStatus.MALFORMED_REQUEST)
+            return unsuccessful(ocsp.OCSPResponseStatus.MALFORMED_REQUEST)
         return await self.answer_post(request, now)
 
     async def answer_post(self, request: bytes, now: datetime) -> OcspReply:
@@ -127,18 +127,18 @@ class OcspService:
         try:
             parsed = ocspwire.parse_request(request[: MAX_REQUEST_BYTES + 1], limit=MAX_REQUEST_BYTES)
         except MalformedRequestError:
-            return _error(ocsp.OCSPResponseStatus.MALFORMED_REQUEST)
+            return unsuccessful(ocsp.OCSPResponseStatus.MALFORMED_REQUEST)
         authorities = {self._authorities.get(certificate.issuer) for certificate in parsed.certificates}
         authority = authorities.pop()
         if authority is None or authorities:
-            return _error(ocsp.OCSPResponseStatus.UNAUTHORIZED)
+            return unsuccessful(ocsp.OCSPResponseStatus.UNAUTHORIZED)
         try:
             if parsed.nonce is not None:
                 return OcspReply(await self._signed(authority, parsed, now))
             return await self._kept_or_signed(authority, parsed, now)
         except CarddError as error:
             _log.warning("ocsp.try_later", authority=authority.value, code=error.code, error=str(error))
-            return _error(ocsp.OCSPResponseStatus.TRY_LATER)
+            return unsuccessful(ocsp.OCSPResponseStatus.TRY_LATER)
 
     async def _kept_or_signed(self, authority: CaName, request: ocspwire.Request, now: datetime) -> OcspReply:
         kept = self._cache.get(request.certificates)
@@ -240,5 +240,6 @@ class _Kept(NamedTuple):
         )
 
 
-def _error(status: ocsp.OCSPResponseStatus) -> OcspReply:
+def unsuccessful(status: ocsp.OCSPResponseStatus) -> OcspReply:
+    """Return an error response, which is not signed (RFC 6960 §2.3)."""
     return OcspReply(ocsp.OCSPResponseBuilder.build_unsuccessful(status).public_bytes(Encoding.DER))

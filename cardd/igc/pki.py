@@ -22,7 +22,8 @@ from cardd.custody.registry import HolderKind, KeyIntents, claim, spki_hash
 from cardd.custody.tokens import TokenKeeper, TokenPurpose
 from cardd.igc.authority import Authority
 from cardd.igc.crl import RevocationReason, encode_entry
-from cardd.igc.errors import PolicyError
+from cardd.igc.distant import DistantOcsp, DistantPki
+from cardd.igc.errors import PkiUnfinishedError, PolicyError
 from cardd.igc.hierarchy import HierarchyBuilder, publishes_at, responder_renewal_due
 from cardd.igc.issuing import IssuedCertificate, Issuer, IssueRequest, serial_hex
 from cardd.igc.lint import Linter
@@ -43,6 +44,10 @@ KeyProgress = Callable[[int, int], None]
 #: The parts of the policy that the CAs' names and keys follow, fixed once they exist.
 _FIXED = ("country", "organisation", "organisational_units", "ca_algorithm")
 _RESPONDER_ALGORITHM = {True: KeyAlgorithm.RSA_2048, False: KeyAlgorithm.EC_P256}
+
+
+#: How long a machine waits at its start for another that makes the hierarchy, in seconds.
+_MAKING_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,8 @@ class PkiParts:
     intents: KeyIntents
     linter: Linter
     base_every: timedelta
+    #: Asked where the CA keys are on other machines.
+    distant: DistantPki | None = None
     #: Asked before a public key is certified; raises to refuse.
     admit: Callable[[bytes], Awaitable[None]] | None = None
 
@@ -103,7 +110,9 @@ class Pki:
         self._responders: dict[CaName, Responder] = {}
         self._keys: dict[CaName, _Keys] = {}
         self._issuer = Issuer(parts.policy, self._authorities, parts.linter)
-        self._ocsp: OcspService | None = None
+        self._ocsp: OcspService | DistantOcsp | None = None
+        #: Whether the CA keys are on other machines, which then sign.
+        self.elsewhere = False
         self.lists = CrlPublisher(
             PublisherParts(
                 store=parts.store,
@@ -122,7 +131,7 @@ class Pki:
         return self._authorities
 
     @property
-    def ocsp(self) -> OcspService:
+    def ocsp(self) -> OcspService | DistantOcsp:
         """The OCSP service of the nine CAs, there once `start` has returned."""
         if self._ocsp is None:
             raise RuntimeError("the PKI is not started")
@@ -136,19 +145,67 @@ class Pki:
     async def start(self, progress: KeyProgress) -> None:
         """Make what is missing of the hierarchy, load it, renew what is due, and publish the lists.
 
-        Raises `PolicyError` when the names or the algorithm of existing CAs would change.
+        Of several machines on one database the first makes the hierarchy, and the others find it.
+
+        Raises:
+            PolicyError: the names or the algorithm of existing CAs would change.
+            PkiUnfinishedError: another machine has not finished making the hierarchy.
         """
         await self._fix_policy()
-        await self._load_keys()
+        async with self._parts.store.exclusively("pki", wait=_MAKING_SECONDS) as alone:
+            await self._load_keys()
+            self.elsewhere = self.lists.elsewhere = await self._is_elsewhere()
+            finished = set(self._keys) == set(CaName) and all(
+                keys.certificate_serial and keys.responder_serial for keys in self._keys.values()
+            )
+            if not finished and (self.elsewhere or not alone):
+                raise PkiUnfinishedError(
+                    Text(
+                        "Another machine has begun to make the test PKI and has not finished it.",
+                        "Une autre machine a commencé à créer l’IGC de test et n’a pas terminé.",
+                    )
+                )
+            if self.elsewhere:
+                await self._load_certificates()
+            else:
+                await self._prepare(progress)
+        if self.elsewhere:
+            self._ocsp = DistantOcsp(self._distant)
+        else:
+            self._ocsp = OcspService(self._parts.policy, self._responders, self.status)
+        await self.lists.start()
+
+    async def _prepare(self, progress: KeyProgress) -> None:
+        """Make what is missing of the hierarchy, and renew what is due."""
         await self._make_missing_keys(progress)
         if any(keys.certificate_serial is None for keys in self._keys.values()):
             await self._certify_hierarchy()
         else:
             await self._load_certificates()
         await self._reissue_moved()
-        await self.renew_responders()
-        self._ocsp = OcspService(self._parts.policy, self._responders, self.status)
-        await self.lists.start()
+        await self._renew_responders()
+
+    async def _is_elsewhere(self) -> bool:
+        """Tell whether the CA keys are on tokens that are not kept here."""
+        if not self._parts.store.shared or not self._keys:
+            return False
+        kept = {record.serial for record in await self._parts.keeper.list()}
+        async with self._parts.store.read() as connection:
+            tokens = await connection.execute(sa.select(tables.authorities.c.token_serial).distinct())
+            return kept.isdisjoint(tokens.scalars())
+
+    def _distant(self) -> DistantPki:
+        if self._parts.distant is None:
+            raise RuntimeError("the CA keys are elsewhere, and there is no way to them")
+        return self._parts.distant
+
+    async def follow(self) -> None:
+        """Take over what other machines have revoked and published, and publish what they cannot."""
+        for name in self._authorities:
+            self._forget_answers(name)
+        await self.lists.follow()
+        if not self.elsewhere:
+            await self.lists.publish_wanted()
 
     async def status(self, issuer: CaName, serial: int) -> CertificateStatus:
         """Say whether a CA has issued a serial and whether it revoked it; expired certificates keep their status."""
@@ -170,6 +227,8 @@ class Pki:
         """Build, lint and sign a leaf certificate; nothing is stored (see `record`)."""
         if self._parts.admit is not None:
             await self._parts.admit(request.public_key)
+        if self.elsewhere:
+            return await self._distant().issue(request)
         return await self._issuer.issue(request, self._parts.clock.now())
 
     async def record(self, tx: Transaction, issued: IssuedCertificate, recorded: Recorded) -> None:
@@ -201,7 +260,22 @@ class Pki:
         return True
 
     async def renew_responders(self) -> None:
-        """Give every OCSP responder whose certificate is missing or near its end a new one."""
+        """Give every OCSP responder whose certificate is missing or near its end a new one.
+
+        What another machine has renewed is taken over.
+        """
+        if not self._parts.store.shared:
+            await self._renew_responders()
+            return
+        async with self._parts.store.exclusively("responders") as alone:
+            await self._load_keys()
+            await self._load_certificates()
+            for responder in self._responders.values():
+                self._answer_with(responder)
+            if alone and not self.elsewhere:
+                await self._renew_responders()
+
+    async def _renew_responders(self) -> None:
         now = self._parts.clock.now()
         due = [
             name

@@ -3,7 +3,9 @@
 A list's number is never lower than any before it, even after a crash or when an older state is
 restored: it follows the last one given out and the clock (seconds since 1970), whichever is greater.
 A number is committed before its list is signed; a start that finds a number without its list
-publishes anew. One publication a CA runs at a time; those who ask meanwhile share the next one.
+publishes anew. One publication a CA runs at a time, on one machine of those that share the database; those who ask
+meanwhile share the next one. A machine that dies while it publishes lets go, and the next one takes over. A machine
+without the CA keys publishes nothing and serves what the others have published.
 """
 
 import asyncio
@@ -16,6 +18,7 @@ from hashlib import sha256
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 
 from cardd.clock import Clock
 from cardd.events import EventType
@@ -29,6 +32,7 @@ from cardd_pkcs11.tasks import together
 
 #: A list further ahead than this was made while the clock was wrong: clients would take it for one of the future.
 _CLOCK_SKEW = timedelta(minutes=5)
+_log = structlog.get_logger(__name__)
 
 
 class ListKind(StrEnum):
@@ -86,10 +90,18 @@ class PublisherParts:
     on_change: Callable[[CaName], None]
 
 
+#: How long one machine waits for another that publishes, and for its list where it cannot publish itself. Seconds.
+_TURN_SECONDS = 30.0
+_ANOTHER_SECONDS = 3.0
+
+
 class CrlPublisher:
     """Publishes the lists of every CA of the hierarchy."""
 
     def __init__(self, parts: PublisherParts) -> None:
+        #: Whether the CA keys are on other machines, which then publish.
+        self.elsewhere = False
+        self._followed = asyncio.Event()
         self._parts = parts
         self._store = parts.store
         self._builder = CrlBuilder(parts.policy, parts.linter)
@@ -107,34 +119,86 @@ class CrlPublisher:
 
     async def start(self) -> None:
         """Load what was published, then publish what is missing, due, or was cut short."""
+        await self.follow()
+        await self.refresh()
+
+    async def follow(self) -> None:
+        """Take over what any machine has published last."""
+        table = tables.crls
         async with self._store.read() as connection:
-            rows = (await connection.execute(sa.select(tables.crls).order_by(tables.crls.c.number))).all()
+            numbers = (
+                await connection.execute(sa.select(table.c.issuer, table.c.number, table.c.kind))
+            ).all()
+            known = {(each.issuer.value, each.number, each.kind) for each in self._all_known()}
+            new = [row for row in numbers if (row.issuer, row.number, row.kind) not in known]
+            wanted = sa.tuple_(table.c.issuer, table.c.number, table.c.kind).in_([tuple(row) for row in new])
+            rows = (
+                (await connection.execute(sa.select(table).where(wanted).order_by(table.c.number))).all()
+                if new
+                else []
+            )
         for row in rows:
             self._remember(_from_row(row))
-        await self.refresh()
+        self._followed.set()
 
     async def refresh(self) -> None:
         """Publish the lists of every CA for which a list is wanted or due."""
+        if self._store.shared:
+            await self.follow()
+        if self.elsewhere:
+            return
         await self._publish_all([name for name in self._parts.authorities if await self._is_due(name)])
 
     async def publish_wanted(self) -> None:
-        """Publish at once the lists of the CAs that have revoked something since their last list."""
-        table = tables.authorities
-        async with self._store.read() as connection:
-            wanted = (
-                (await connection.execute(sa.select(table.c.name).where(table.c.crl_wanted))).scalars().all()
-            )
-        names = [CaName(name) for name in wanted]
+        """Publish at once the lists of the CAs that have revoked something since their last list.
+
+        Where other machines have the CA keys, they hear of the revocation and publish; this waits for their lists, but
+        not for long: a revocation stands, whenever its list comes.
+        """
+        names = await self._wanted()
         for name in names:
             self._parts.on_change(name)
-        await self._publish_all(names)
+        if self.elsewhere:
+            await self._published_elsewhere()
+        else:
+            await self._publish_all(names)
+
+    async def _wanted(self) -> list[CaName]:
+        table = tables.authorities
+        async with self._store.read() as connection:
+            wanted = await connection.execute(sa.select(table.c.name).where(table.c.crl_wanted))
+            return [CaName(name) for name in wanted.scalars()]
+
+    async def _published_elsewhere(self) -> None:
+        """Wait until the machines with the CA keys have published what is wanted."""
+        try:
+            async with asyncio.timeout(_ANOTHER_SECONDS):
+                while await self._unpublished():
+                    self._followed.clear()
+                    await self._followed.wait()
+        except TimeoutError:
+            _log.warning("crl.not_published_yet", why="no machine with the CA keys has published it")
+
+    async def _unpublished(self) -> bool:
+        """Tell whether a list is wanted, or numbered and not here yet."""
+        table = tables.authorities
+        columns = sa.select(table.c.name, table.c.crl_wanted, table.c.crl_number)
+        async with self._store.read() as connection:
+            rows = (await connection.execute(columns)).all()
+        here = {name: found.number for (name, kind), found in self._lists.items() if kind is ListKind.FULL}
+        return any(row.crl_wanted or row.crl_number > here.get(CaName(row.name), 0) for row in rows)
 
     async def _publish_all(self, names: Iterable[CaName]) -> None:
         await together(self._publish_in_turn(name) for name in names)
 
     async def _publish_in_turn(self, name: CaName) -> None:
-        async with self._turns.setdefault(name, asyncio.Lock()):
-            if await self._is_due(name):
+        async with (
+            self._turns.setdefault(name, asyncio.Lock()),
+            self._store.exclusively(f"lists of {name}", wait=_TURN_SECONDS) as alone,
+        ):
+            if self._store.shared:
+                await self.follow()
+            if alone and await self._is_due(name):
                 await self._publish(name)
 
     async def _is_due(self, name: CaName) -> bool:
@@ -159,6 +223,8 @@ class CrlPublisher:
         numbered = await self._take_number(name)
         full, delta = await together(self._sign(name, kind, numbered) for kind in ListKind)
         async with self._store.transaction() as tx:
+            if not await _is_newest(tx, numbered, name):
+                return
             await self._replace(tx, name, (full, delta))
             tx.journal("crl.publish", f"crl:{name}", number=full.number, entries=full.entries)
             tx.publish(
@@ -251,6 +317,9 @@ class CrlPublisher:
         await tx.execute(sa.delete(table).where((table.c.issuer == name) & ~is_base))
         await tx.execute(sa.insert(table), [_to_row(published) for published in lists])
 
+    def _all_known(self) -> Iterable[PublishedList]:
+        return (*self._lists.values(), *self._bases.values())
+
     def _remember(self, published: PublishedList) -> None:
         self._lists[published.issuer, published.kind] = published
         if published.kind is ListKind.FULL and published.number == published.base_number:
@@ -262,6 +331,13 @@ async def _entries(tx: Transaction, issuer: CaName, which: sa.ColumnElement[bool
     table = tables.certificates
     statement = sa.select(table.c.crl_entry).where((table.c.issuer == issuer) & which)
     return list((await tx.execute(statement.order_by(table.c.first_crl, table.c.revoked_at))).scalars())
+
+
+async def _is_newest(tx: Transaction, numbered: _Numbered, name: CaName) -> bool:
+    """Tell whether nobody has taken a higher number since, so that a list never takes a newer one's place."""
+    table = tables.authorities
+    given = (await tx.execute(sa.select(table.c.crl_number).where(table.c.name == name))).scalar_one()
+    return bool(given == numbered.number)
 
 
 def _to_row(published: PublishedList) -> dict[str, Any]:

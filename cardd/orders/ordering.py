@@ -129,6 +129,7 @@ class Ordering:
             return (await self._parts.keeper.for_structure(form.structure_id)).serial
         statement = sa.select(tokens.c.serial).where(
             tokens.c.structure_id == form.structure_id,
+            tokens.c.machine == self._parts.store.machine,
             sa.or_(tokens.c.label == named, tokens.c.serial == named),
         )
         async with self._parts.store.read() as connection:

@@ -1,6 +1,7 @@
 """Retrieving an order: the code and the terms, the certificate, then one transaction."""
 
 import asyncio
+from datetime import datetime
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -35,7 +36,7 @@ from cardd.orders.types import (
     RetrievalRequest,
     StructureId,
 )
-from cardd.store import Transaction
+from cardd.store import Store, Transaction
 from cardd.store.tables import orders, structures
 from cardd.text import Text
 from cardd.vocabulary import Profession, Usage
@@ -111,6 +112,20 @@ class Retrieval:
         tx.publish(EventType.CERTIFICATE_ISSUED, f"certificate:{serial}", order=row.id, **facts)
         await queue(tx, serial, NoticeKind.RETRIEVED, row.contacts)
         await tx.answer("certificate", serial)
+
+
+async def due_request(store: Store, order_id: str, now: datetime) -> IssueRequest:
+    """Return the certificate that an order waits for, for a machine that signs for others.
+
+    Raises `NotFoundError`, one of `OrderEndedError`, `PossessionUnprovenError`.
+    """
+    async with store.read() as connection:
+        row = (await connection.execute(_selected().where(orders.c.id == order_id))).first()
+    if row is None:
+        raise NotFoundError.of(ORDER, order_id)
+    check_order_step(order_state(OrderState(row.state), row.expires_at, now), OrderState.RETRIEVED)
+    refuse_unproven(row)
+    return _issue_request(row)
 
 
 async def take_step(tx: Transaction, order_id: OrderId, step: OrderState) -> None:

@@ -5,7 +5,7 @@ import structlog
 
 from cardd.custody.errors import TokenFaultError, token_errors_translated
 from cardd.orders.parts import OrderParts
-from cardd.store.tables import certificates
+from cardd.store.tables import certificates, tokens
 from cardd_pkcs11.types import KeyId, TokenSerial
 
 _log = structlog.get_logger(__name__)
@@ -35,9 +35,15 @@ async def write_on_token(parts: OrderParts, serial: str) -> bool:
 
 
 async def finish_token_writes(parts: OrderParts) -> int:
-    """Write what an interrupted or failed retrieval left unwritten; return how many were written."""
+    """Write what an interrupted or failed retrieval left unwritten; return how many were written.
+
+    A certificate for a key on another machine's token is written there.
+    """
     table = certificates
-    missing = sa.select(table.c.serial).where(table.c.kind == "order", table.c.on_token.is_(False))
+    elsewhere = sa.select(tokens.c.serial).where(tokens.c.machine != parts.store.machine)
+    missing = sa.select(table.c.serial).where(
+        table.c.kind == "order", table.c.on_token.is_(False), table.c.token_serial.not_in(elsewhere)
+    )
     async with parts.store.read() as connection:
         serials = (await connection.execute(missing.order_by(table.c.issued_at))).scalars().all()
     return sum([await write_on_token(parts, serial) for serial in serials])

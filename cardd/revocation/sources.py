@@ -102,16 +102,17 @@ class Keeper(Protocol):
 
 
 class Sources:
-    """The sources in the store, and their state in memory."""
+    """The sources of this machine in the store, and their state in memory."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._ours = tables.crl_sources.c.machine == store.machine
         self._known: dict[CrlId, Source] = {}
 
     async def load(self) -> None:
         """Read every source."""
         async with self._store.read() as connection:
-            rows = (await connection.execute(sa.select(tables.crl_sources))).all()
+            rows = (await connection.execute(sa.select(tables.crl_sources).where(self._ours))).all()
         self._known = {source.id: source for source in map(_from_row, rows)}
 
     def all(self) -> list[Source]:
@@ -124,7 +125,7 @@ class Sources:
 
     async def add(self, tx: Transaction, new: NewSource) -> Source:
         """Keep a list from now on; one of the same identifier raises `SourceKnownError`."""
-        statement = sa.select(tables.crl_sources.c.id).where(tables.crl_sources.c.id == new.id)
+        statement = sa.select(tables.crl_sources.c.id).where(self._ours, tables.crl_sources.c.id == new.id)
         if (await tx.execute(statement)).first() is not None:
             raise SourceKnownError(
                 Text(f"It is kept as {new.id}.", f"Elle est suivie sous {new.id}."), crl=new.id
@@ -132,6 +133,7 @@ class Sources:
         await tx.execute(
             sa.insert(tables.crl_sources).values(
                 **_described(new),
+                machine=self._store.machine,
                 id=new.id,
                 origin=new.origin,
                 validators={},
@@ -157,7 +159,7 @@ class Sources:
             "told_state": source.told_state,
         }
         table = tables.crl_sources
-        await tx.execute(sa.update(table).where(table.c.id == source.id).values(**values))
+        await tx.execute(sa.update(table).where(self._ours, table.c.id == source.id).values(**values))
 
     async def remove(self, tx: Transaction, source: Source) -> None:
         """Forget a source; raises `SourceFixedError` for those that others than the API decide on."""
@@ -172,7 +174,9 @@ class Sources:
 
     async def forget(self, tx: Transaction, source: Source) -> None:
         """Forget a source, whoever decided on it."""
-        await tx.execute(sa.delete(tables.crl_sources).where(tables.crl_sources.c.id == source.id))
+        await tx.execute(
+            sa.delete(tables.crl_sources).where(self._ours, tables.crl_sources.c.id == source.id)
+        )
 
     def remember(self, source: Source) -> None:
         """Take a committed change over."""

@@ -1,11 +1,10 @@
 """The store: transactions that hold a state change, its journal lines and its events together.
 
-One writer at a time in this process; readers see the last committed state. What a transaction
-publishes reaches the bus after the commit, never before, and never without it.
+One writer at a time; readers see the last committed state. What a transaction publishes reaches the bus after the
+commit, never before, and never without it; on a shared database, the bus of every machine, in one order.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -13,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.engine import CursorResult
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.base import Executable
 
 from cardd.audit import (
@@ -30,11 +29,15 @@ from cardd.audit import (
 from cardd.clock import Clock
 from cardd.events import Event, EventBus, EventType
 from cardd.store import tables
-from cardd.store.aiosqlite_cursors import connect
+from cardd.store.backend import Backend
 from cardd.store.errors import StoreUnavailableError
 from cardd.store.idempotency import current_request_key
-from cardd.store.migrate import upgrade
-from cardd.text import Text
+from cardd.store.machine import machine_identifier
+from cardd.store.postgresql import CHANNEL, PostgresqlBackend, SharedDatabase
+from cardd.store.sqlite import SqliteBackend
+from cardd.store.unavailability import unavailability
+
+_log = structlog.get_logger(__name__)
 
 
 class Transaction:
@@ -84,7 +87,10 @@ class Transaction:
     async def seal(self) -> list[Event]:
         """Write the journal lines and the outbox; return the events to publish after the commit."""
         await self._append_journal()
-        return [await self._append_event(*event) for event in self._events]
+        events = [await self._append_event(*event) for event in self._events]
+        if events and self.connection.dialect.name == "postgresql":
+            await self.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
+        return events
 
     async def _append_journal(self) -> None:
         if not self._lines:
@@ -114,52 +120,99 @@ class Transaction:
 
 
 class Store:
-    """The database of one daemon."""
+    """The state that one daemon works on, alone or with those of other machines."""
 
-    #: Connections kept for reading beside the writer.
-    READERS = 4
-
-    def __init__(self, url: str, clock: Clock, bus: EventBus) -> None:
-        self._url = url
+    def __init__(self, backend: Backend, clock: Clock, bus: EventBus) -> None:
+        self._backend = backend
         self._clock = clock
         self._bus = bus
-        self._writer = _engine(url, writer=True, size=1)
-        self._reader = _engine(url, writer=False, size=self.READERS)
         self._turn = asyncio.Lock()
+        self._telling = asyncio.Lock()
+        self._told = 0
+        self._listening: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, directory: Path, clock: Clock, bus: EventBus) -> "Store":
-        """Open the SQLite database of a state directory, bringing its tables up to date first."""
-        path = directory / "cardd.sqlite3"
-        path.touch(mode=0o600, exist_ok=True)
-        await asyncio.to_thread(upgrade, f"sqlite:///{path}")
-        store = cls(f"sqlite+aiosqlite:///{path}", clock, bus)
-        await store._ensure_journal_head()
+    async def open(
+        cls, directory: Path, clock: Clock, bus: EventBus, shared: SharedDatabase | None = None
+    ) -> "Store":
+        """Open the state of a directory, or the one it shares with others, bringing its tables up to date first.
+
+        Raises:
+            StoreUnavailableError, SettingsError, StoreNewerError: it cannot be opened.
+        """
+        backend: Backend
+        if shared is None:
+            backend = SqliteBackend(directory)
+        else:
+            machine = await asyncio.to_thread(machine_identifier, directory)
+            backend = PostgresqlBackend(shared, machine)
+        store = cls(backend, clock, bus)
+        with unavailability():
+            await backend.upgrade()
+            await store._ensure_journal_head()
+        if isinstance(backend, PostgresqlBackend):
+            store._told = await store.last_event_number()
+            store._listening = asyncio.create_task(
+                backend.listen(store.tell), name="events of other machines"
+            )
         return store
+
+    @property
+    def machine(self) -> str:
+        """The identifier that this machine's own rows carry."""
+        return self._backend.machine
+
+    def own_fact(self, name: str) -> str:
+        """Return the name in the table `instance` of a fact about this machine alone."""
+        return f"{name}@{self.machine}" if self.shared else name
+
+    @property
+    def shared(self) -> bool:
+        """Whether other machines may write here too."""
+        return self._backend.shared
+
+    @asynccontextmanager
+    async def exclusively(self, name: str, *, wait: float = 0) -> AsyncIterator[bool]:
+        """Hold `name` among all machines for the length of the context; False where another one holds it.
+
+        `wait` is how long to wait for it, in seconds. It is free as soon as its holder ends, however it ends.
+        """
+        with unavailability():
+            async with self._backend.exclusively(name, wait=wait) as alone:
+                yield alone
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._reader.dispose()
-        await self._writer.dispose()
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+        await self._backend.close()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Open a write transaction; leaving the context commits it, an exception rolls it back."""
         async with self._turn:
-            with _unavailability():
-                async with self._writer.begin() as connection:
+            with unavailability():
+                async with self._backend.writer.begin() as connection:
                     transaction = Transaction(connection, self._clock.now())
                     yield transaction
                     published = await transaction.seal()
-            for event in published:
-                self._bus.publish(event)
+            await self._tell_committed(published)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Open a read-only view of one committed state."""
-        with _unavailability():
-            async with self._reader.begin() as connection:
+        with unavailability():
+            async with self._backend.reader.begin() as connection:
                 yield connection
+
+    async def tell(self) -> None:
+        """Publish on the bus what machines have committed since, in the order of their commits."""
+        async with self._telling:
+            while events := await self.events_after(self._told):
+                for event in events:
+                    self._told = event.id
+                    self._bus.publish(event)
 
     async def events_after(self, number: int, *, limit: int = 500) -> list[Event]:
         """Return the outbox's events with a greater number, oldest first."""
@@ -191,8 +244,20 @@ class Store:
             entries = [_entry(row) for row in (await connection.execute(statement)).all()]
         return await asyncio.to_thread(verify_chain, entries, head_seq=head.seq, head_hash=head.hash)
 
+    async def _tell_committed(self, published: list[Event]) -> None:
+        """Publish what was just committed; on a shared database after what others have committed before."""
+        if not self._backend.shared:
+            for event in published:
+                self._bus.publish(event)
+        elif published:
+            try:
+                await self.tell()
+            except StoreUnavailableError as error:
+                # The change stands; its events are told when the database answers again.
+                _log.warning("store.events_wait", why=error.detail.en)
+
     async def _ensure_journal_head(self) -> None:
-        async with self._turn, self._writer.begin() as connection:
+        async with self._turn, self._backend.writer.begin() as connection:
             if (await connection.execute(sa.select(tables.journal_head))).first() is None:
                 await connection.execute(
                     sa.insert(tables.journal_head).values(id=1, seq=0, hash=GENESIS_HASH)
@@ -201,45 +266,3 @@ class Store:
 
 def _entry(row: sa.Row[Any]) -> JournalEntry:
     return JournalEntry(**row._asdict())
-
-
-def _engine(url: str, *, writer: bool, size: int) -> AsyncEngine:
-    file = sa.make_url(url).database
-    own = {"async_creator": lambda: connect(file)} if url.startswith("sqlite") and file else {}
-    engine = create_async_engine(url, pool_size=size, max_overflow=0, **own)
-    if engine.dialect.name == "sqlite":
-        _prepare_sqlite(engine, begin="BEGIN IMMEDIATE" if writer else "BEGIN")
-    return engine
-
-
-def _prepare_sqlite(engine: AsyncEngine, *, begin: str) -> None:
-    """Take transactions into our own hands (the driver's would begin too late) and set the pragmas."""
-
-    @sa.event.listens_for(engine.sync_engine, "connect")
-    def _on_connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @sa.event.listens_for(engine.sync_engine, "begin")
-    def _on_begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-
-class _unavailability:  # noqa: N801 (reads as a context at its uses)
-    """Turn a database that does not answer into a `StoreUnavailableError`."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _type: Any, error: BaseException | None, _trace: Any) -> None:
-        if isinstance(error, OperationalError | sqlite3.OperationalError):
-            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-            raise StoreUnavailableError(
-                Text(
-                    f"The database does not take the change: {reason}.",
-                    f"La base de données refuse : {reason}.",
-                )
-            ) from error

@@ -1,17 +1,30 @@
 """What can go wrong between the rooms and the database."""
 
-from cardd.errors import ConflictError, UnavailableError
+from cardd.errors import CarddError, ConflictError, UnavailableError
 from cardd.text import Text
 
 
 class StoreUnavailableError(UnavailableError):
-    """The database cannot be written or read now (disk full, read-only, locked by another program)."""
+    """The database cannot be written or read now (away, disk full, read-only, locked by another program)."""
 
     code = "store_unavailable"
     title = Text("The state cannot be written", "L’état ne peut pas être écrit")
     default_advice = Text(
-        "Check the disk's free space and the rights of the state directory, then send the request again.",
-        "Vérifiez l’espace libre et les droits du répertoire d’état, puis renvoyez la demande.",
+        "Check that the database server runs, or the disk's free space and the rights of the state directory, then "
+        "send the request again.",
+        "Vérifiez que le serveur de base de données fonctionne, ou l’espace libre et les droits du répertoire d’état, "
+        "puis renvoyez la demande.",
+    )
+
+
+class StoreNewerError(CarddError):
+    """The tables are those of a newer version."""
+
+    code = "store_newer"
+    title = Text("The state is of a newer version", "L’état est d’une version plus récente")
+    default_advice = Text(
+        "Upgrade cardd on this machine; all machines of one database run the same version.",
+        "Mettez cardd à jour sur cette machine ; toutes les machines d’une base exécutent la même version.",
     )
 
 

@@ -8,27 +8,77 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+
+from cardd.store.errors import StoreNewerError
+from cardd.text import Text
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
+#: Text columns that sort by the language of the server, where SQLite sorts by code point.
+_UNSORTED = """
+    SELECT table_name, column_name FROM information_schema.columns
+    WHERE table_schema = current_schema() AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C'
+      AND table_name IN (SELECT tablename FROM pg_tables WHERE schemaname = current_schema())
+"""
+
 
 def upgrade(url: str) -> None:
-    """Run the migrations that the database at `url` (a synchronous SQLAlchemy URL) still lacks."""
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
+    """Run the migrations that the SQLite database at `url` (a synchronous SQLAlchemy URL) still lacks.
+
+    Raises:
+        StoreNewerError: a newer cardd has made its tables.
+    """
     engine = sa.create_engine(url)
-    if engine.dialect.name == "sqlite":
-        _make_ddl_transactional(engine)
+    _make_ddl_transactional(engine)
     try:
         with engine.connect() as connection:
-            present = MigrationContext.configure(connection).get_current_revision()
-        if present == ScriptDirectory.from_config(config).get_current_head():
-            return
+            if _is_current(connection):
+                return
         with engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            upgrade_connection(connection)
     finally:
         engine.dispose()
+
+
+def upgrade_connection(connection: sa.Connection) -> None:
+    """Run the migrations that are missing in the transaction of a connection; the caller commits it.
+
+    Raises:
+        StoreNewerError: a newer cardd has made the tables.
+    """
+    if _is_current(connection):
+        return
+    config = _config()
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError:
+        raise StoreNewerError(
+            Text(
+                "The tables were made by a newer version of cardd.",
+                "Les tables ont été créées par une version plus récente de cardd.",
+            )
+        ) from None
+    if connection.dialect.name == "postgresql":
+        _sort_by_code_point(connection)
+
+
+def _is_current(connection: sa.Connection) -> bool:
+    present = MigrationContext.configure(connection).get_current_revision()
+    return present == ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    return config
+
+
+def _sort_by_code_point(connection: sa.Connection) -> None:
+    """Give every text column collation C, so that lists and pages have one order on every database."""
+    for table, column in connection.exec_driver_sql(_UNSORTED).all():
+        connection.exec_driver_sql(f'ALTER TABLE "{table}" ALTER COLUMN "{column}" TYPE text COLLATE "C"')
 
 
 def _make_ddl_transactional(engine: sa.Engine) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
+from cardd.store.backend import ONLY_MACHINE
+
 metadata = sa.MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -45,6 +47,11 @@ def _time(name: str, *, nullable: bool = True) -> sa.Column[datetime]:
     return sa.Column(name, UtcDateTime, nullable=nullable)
 
 
+def _machine(**options: Any) -> sa.Column[str]:
+    """Return the column of what belongs to one machine of those that share a database (`Store.machine`)."""
+    return sa.Column("machine", sa.Text, nullable=False, server_default=ONLY_MACHINE, **options)
+
+
 def _text(name: str, *args: Any, nullable: bool = False, **options: Any) -> sa.Column[str]:
     return sa.Column(name, sa.Text, *args, nullable=nullable, **options)
 
@@ -52,6 +59,19 @@ def _text(name: str, *args: Any, nullable: bool = False, **options: Any) -> sa.C
 #: Facts about the state itself: instance identifier, publication address, PKI policy as first set.
 instance = sa.Table(
     "instance", metadata, _text("name", primary_key=True), sa.Column("value", sa.JSON, nullable=False)
+)
+
+#: The machines that share this database, and who of them may ask those with the CA keys to sign.
+machines = sa.Table(
+    "machines",
+    metadata,
+    _text("id", primary_key=True),
+    _text("name", comment="its host name, for people"),
+    _text("address", comment="host:port where it signs for others; may be empty"),
+    sa.Column("certificate", sa.LargeBinary, nullable=False, comment="DER; what it shows to other machines"),
+    sa.Column("holds_ca", sa.Boolean, nullable=False, comment="the CA keys are within its reach"),
+    _time("seen_at", nullable=False),
+    _time("enrolled_at"),
 )
 
 journal = sa.Table(
@@ -143,6 +163,7 @@ cards = sa.Table(
     _time("opposes_at", nullable=False),
     _time("opposed_at"),
     _text("opposed_reason", nullable=True),
+    _machine(comment="where the card is"),
     sa.Column("inserted", sa.Boolean, nullable=False),
     sa.Column("pin_tries_left", sa.Integer, nullable=False),
     sa.Column("puk_tries_left", sa.Integer, nullable=False, server_default="3"),
@@ -164,13 +185,16 @@ tokens = sa.Table(
     "tokens",
     metadata,
     _text("serial", primary_key=True),
-    _text("label", unique=True),
+    _machine(comment="where the token is"),
+    _text("label"),
     _text("purpose", comment="pki, structure or card"),
-    _text("structure_id", sa.ForeignKey("structures.id"), nullable=True, unique=True),
+    _text("structure_id", sa.ForeignKey("structures.id"), nullable=True),
     _text("module", comment="profile of the PKCS#11 module"),
     _text("level", comment="software, machine-bound or hardware, as it is now"),
     _time("created_at", nullable=False),
     _time("retired_at"),
+    sa.UniqueConstraint("machine", "label"),
+    sa.UniqueConstraint("machine", "structure_id"),
 )
 
 #: The counter that a token and this registry advance together; what diverges was restored or copied.
@@ -358,7 +382,7 @@ crls = sa.Table(
     _text("kind", primary_key=True, comment="full or delta"),
     sa.Column(
         "base_number",
-        sa.Integer,
+        sa.BigInteger,
         comment="of a delta: BaseCRLNumber; of a full list: its own number where it is a base",
     ),
     _time("this_update", nullable=False),
@@ -383,10 +407,11 @@ notices = sa.Table(
     sa.Index("ix_notices_sent_at_due_at", "sent_at", "due_at"),
 )
 
-#: Lists of the revocation cache: where each comes from, and how its last fetch went. Entries are in the index.
+#: Lists of a machine's revocation cache: where each comes from, and how its last fetch went. Entries are in the index.
 crl_sources = sa.Table(
     "crl_sources",
     metadata,
+    _machine(primary_key=True, comment="whose cache it is"),
     _text("id", primary_key=True),
     _text("origin", comment="local, added, settings, certificate or igc-sante"),
     sa.Column("certificate", sa.LargeBinary, nullable=False, comment="DER; its key signs the list"),

@@ -52,6 +52,7 @@ from cardd_pkcs11.operations import TokenOperations
 from cardd_pkcs11.pool import TokenHostPool
 from cardd_pkcs11.types import CustodyLevel, KeyAttributes, KeyTemplate, Spki, TokenSerial
 from tests.support.igc import TestPki, spki
+from tests.support.stores import open_store
 
 T = TypeVar("T")
 
@@ -228,7 +229,7 @@ async def open_world(
 ) -> World:
     """Open a world on a state directory, over a real pool where one is given; the caller closes its store."""
     bus = EventBus()
-    store = await Store.open(directory, clock, bus)
+    store = await open_store(directory, clock, bus)
     vault, memory = PinVault(directory / "pins"), MemoryTokens()
     keeper = TokenKeeper(store, pool, vault) if pool else cast("TokenKeeper", MemoryKeeper(store))
     memory_pki = MemoryPki(pki, clock)

@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import hashlib
-import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -31,7 +30,7 @@ from cardd.revocation.names import spki_sha256
 from cardd.revocation.policies import FRESHNESS_POLICIES
 from cardd.revocation.types import CrlId, CrlRequest, CrlView, RevocationAnswer
 from cardd.store import Store
-from tests.support.webservice import empty_database
+from tests.support.stores import open_store
 
 START = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -268,10 +267,7 @@ async def bench(directory: Path, **changes: Any) -> AsyncIterator[Bench]:
     bus, local = EventBus(), OwnLists()
     fetching = changes.pop("fetching", FetchPolicy())
     private = changes.pop("private", None)
-    directory.mkdir(exist_ok=True)
-    if not (directory / "cardd.sqlite3").exists():
-        shutil.copy(empty_database(), directory / "cardd.sqlite3")
-    store = await Store.open(directory, clock, bus)
+    store = await open_store(directory, clock, bus)
     revocation = directory / "revocation"
     options: dict[str, Any] = {"resolver": NoNames()} | ({} if private is None else {"private": private})
     parts: dict[str, Any] = {

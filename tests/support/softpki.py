@@ -18,6 +18,7 @@ from cardd.igc.policy import CaKeyAlgorithm, PkiPolicy
 from cardd.store import Store
 from tests.support.igc import policy_for_tests
 from tests.support.softhsm import open_pool
+from tests.support.stores import open_store
 
 #: CA keys that are made and used quickly.
 QUICK = policy_for_tests(ca_algorithm=CaKeyAlgorithm.EC_P256)
@@ -28,7 +29,7 @@ async def opened_pki(
     state: Path, clock: ManualClock, policy: PkiPolicy = QUICK, base_every: timedelta = timedelta(hours=24)
 ) -> AsyncIterator[tuple[Pki, Store]]:
     """Open the PKI of a state, made where there is none."""
-    store, linter = await Store.open(state, clock, EventBus()), Linter()
+    store, linter = await open_store(state, clock, EventBus()), Linter()
     async with open_pool(state, 2) as pool:
         keeper = TokenKeeper(store, pool, PinVault(state / "pins"))
         await keeper.reopen()

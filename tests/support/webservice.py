@@ -55,6 +55,7 @@ from cardd.igc.authority import Authority
 from cardd.igc.names import CaName
 from cardd.igc.ocsp import OcspReply
 from cardd.igc.publishing import ListKind, PublishedList
+from cardd.machines.registry import Machines
 from cardd.orders.errors import AlreadyRevokedError
 from cardd.orders.filters import CertificateFilters, OrderFilters
 from cardd.orders.paging import Page, PageRequest
@@ -442,6 +443,7 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
         "applications": applications,
         "pairings": Pairings(store, clock, applications),
         "consents": Consents(store, clock),
+        "machines": Machines(store, clock),
     }
     return Services(**(values | replaced))
 

@@ -67,7 +67,8 @@ class Call(Generic[T]):
     @property
     def names(self) -> tuple[str, ...]:
         """What the caller is known under, for what is kept by application."""
-        return (self.request[CALLER],)
+        application = self.caller.application
+        return () if application is None else (application.id, application.name)
 
     def path(self, name: str) -> str:
         """Return a part of the path."""

@@ -37,6 +37,7 @@ from cardd.igc.authority import Authority
 from cardd.igc.names import CaName
 from cardd.igc.ocsp import OcspReply
 from cardd.igc.publishing import ListKind, PublishedList
+from cardd.machines.registry import Machines
 from cardd.orders.filters import CertificateFilters, OrderFilters
 from cardd.orders.paging import Page, PageRequest
 from cardd.orders.types import (
@@ -507,6 +508,7 @@ class Services:
     applications: Applications
     pairings: Pairings
     consents: Consents
+    machines: Machines
     tokens: Callable[[], Awaitable[Sequence[TokenView]]] = _no_tokens
     health: Callable[[], Awaitable[Sequence[HealthPart]]] = _no_parts
     """Parts beside the store, which the web service asks itself."""

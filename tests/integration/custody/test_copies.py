@@ -40,6 +40,10 @@ from cardd_pkcs11.pool import TokenHostPool
 from cardd_pkcs11.types import CustodyLevel, KeyAlgorithm, KeyId, KeyTemplate, ObjectKind, SignMechanism
 from tests.support.igc import PREPARED
 from tests.support.softhsm import SIGNING, open_pool
+from tests.support.stores import SavedStore, open_store
+
+#: Each test runs on SQLite and on PostgreSQL.
+pytestmark = pytest.mark.usefixtures("each_store")
 
 STRUCTURE = "399999999800019"
 SEALER = Sealer(b"s" * 32, b"machine", SecretKeeper.KEY_FILE)
@@ -91,7 +95,7 @@ async def started(state: Path, *, sealer: Sealer = SEALER, uses: int = 100) -> A
     """Run one daemon's custody on a state, from start to stop."""
     state.mkdir(exist_ok=True)
     clock = ManualClock(PREPARED)
-    store = await Store.open(state, clock, EventBus())
+    store = await open_store(state, clock, EventBus())
     try:
         async with open_pool(state) as pool:
             vault = PinVault(state / "pins", sealer)
@@ -192,12 +196,10 @@ async def test_two_copies_that_use_one_registry_in_turn_are_noticed(prepared: Pa
 
 
 async def test_a_registry_older_than_its_token_is_noticed(prepared: Path, tmp_path: Path) -> None:
-    database = (prepared / "cardd.sqlite3").read_bytes()
+    backup = await SavedStore.of(prepared, tmp_path)
     async with started(prepared):
         pass
-    for name in ("cardd.sqlite3-wal", "cardd.sqlite3-shm"):
-        (prepared / name).unlink(missing_ok=True)
-    (prepared / "cardd.sqlite3").write_bytes(database)
+    await backup.put_back()
     async with started(prepared) as instance:
         assert (await instance.chains.quarantines())[0].reason is Divergence.REGISTRY_OLDER
 
@@ -205,10 +207,12 @@ async def test_a_registry_older_than_its_token_is_noticed(prepared: Path, tmp_pa
 async def test_a_state_restored_as_a_whole_is_no_copy(prepared: Path, tmp_path: Path) -> None:
     backup = tmp_path / "backup"
     shutil.copytree(prepared, backup)
+    store = await SavedStore.of(prepared, tmp_path)
     async with started(prepared) as instance:
         await instance.key(await instance.token(), 2)
     shutil.rmtree(prepared)
     shutil.copytree(backup, prepared)
+    await store.put_back()
     async with started(prepared) as instance:
         assert await instance.chains.quarantines() == ()
 

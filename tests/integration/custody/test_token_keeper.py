@@ -11,18 +11,21 @@ from cardd.clock import ManualClock
 from cardd.custody.pins import PinVault, make_token
 from cardd.custody.tokens import TokenKeeper, TokenOrphanedError, TokenPurpose
 from cardd.events import EventBus
-from cardd.store import Store
 from cardd_pkcs11.pool import TokenHostPool
 from cardd_pkcs11.types import CustodyLevel, KeyAlgorithm
 from tests.support.igc import PREPARED
 from tests.support.softhsm import KEY_ID, SIGNING, new_token, open_pool
+from tests.support.stores import open_store
+
+#: Each test runs on SQLite and on PostgreSQL.
+pytestmark = pytest.mark.usefixtures("each_store")
 
 LABEL = "cardd PKI"
 
 
 @asynccontextmanager
 async def _keeper(state: Path) -> AsyncIterator[tuple[TokenKeeper, TokenHostPool]]:
-    store = await Store.open(state, ManualClock(PREPARED), EventBus())
+    store = await open_store(state, ManualClock(PREPARED), EventBus())
     async with open_pool(state) as pool:
         yield TokenKeeper(store, pool, PinVault(state / "pins")), pool
     await store.close()

@@ -22,6 +22,9 @@ from cardd.store import Store, tables
 from tests.support.igc import policy_for_tests, request_for, rsa_signer
 from tests.support.softpki import opened_pki as _pki
 
+#: Each test runs on SQLite and on PostgreSQL.
+pytestmark = pytest.mark.usefixtures("each_store")
+
 START = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 LEAF_KEY = rsa_signer()
 

@@ -25,6 +25,9 @@ from tests.support.igc import PREPARED, TestPki, build_pki, ec_signer, policy_fo
 from tests.support.orders import World, open_world, order_request
 from tests.support.softhsm import open_pool, require_tool, softhsm_environment, softhsm_profile
 
+#: Each test runs on SQLite and on PostgreSQL.
+pytestmark = pytest.mark.usefixtures("each_store")
+
 
 @pytest.fixture(scope="module")
 def pki() -> Iterator[TestPki]:

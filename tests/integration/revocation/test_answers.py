@@ -17,6 +17,9 @@ from cardd.revocation.names import spki_sha256
 from cardd.revocation.types import CrlId, Decision, Freshness, Question, Reason, Status
 from tests.support.revocation import START, WEEK, Bench, Ca, bench, ec_key, entry, idp, name, own_list
 
+#: Each test runs on SQLite and on PostgreSQL.
+pytestmark = pytest.mark.usefixtures("each_store")
+
 HOUR = timedelta(hours=1)
 
 

@@ -15,6 +15,9 @@ from cardd.revocation.fetching import Fetcher, FetchPolicy, Validators, is_priva
 from cardd.revocation.types import Freshness, Status
 from tests.support.revocation import START, WEEK, Bench, bench, serving
 
+#: Each test runs on SQLite and on PostgreSQL.
+pytestmark = pytest.mark.usefixtures("each_store")
+
 QUICK = FetchPolicy(connect_seconds=2, idle_seconds=0.3, total_seconds=1.0, size_limit=200_000, redirects=3)
 REVOKED, GOOD = 5, 6
 

@@ -4,10 +4,14 @@ from datetime import timedelta
 from pathlib import Path
 from random import Random
 
+import pytest
 from aiohttp import web
 
 from cardd.revocation.types import Decision, Freshness, Status
 from tests.support.revocation import START, WEEK, bench, entry
+
+#: Each test runs on SQLite and on PostgreSQL.
+pytestmark = pytest.mark.usefixtures("each_store")
 
 DAY, STEP = timedelta(days=1), timedelta(hours=6)
 #: The publisher is silent for longer than its list is valid.

@@ -16,6 +16,9 @@ from cardd.revocation.lists import parse
 from cardd.revocation.types import Freshness, Reason, Status
 from tests.support.revocation import START, WEEK, Bench, Ca, SigningKey, bench, ec_key, entry, idp
 
+#: Each test runs on SQLite and on PostgreSQL.
+pytestmark = pytest.mark.usefixtures("each_store")
+
 HOUR = timedelta(hours=1)
 
 

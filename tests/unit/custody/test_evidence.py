@@ -26,6 +26,10 @@ from cardd.events import EventBus
 from cardd.store import Store
 from cardd_pkcs11.types import CustodyLevel, KeyAlgorithm, KeyAttributes, KeyId, Spki, TokenSerial
 from tests.support.igc import spki
+from tests.support.stores import open_store
+
+#: Each test runs on SQLite and on PostgreSQL.
+pytestmark = pytest.mark.usefixtures("each_store")
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 SEALER = Sealer(b"s" * 32, b"machine", SecretKeeper.KEY_FILE)
@@ -46,7 +50,7 @@ def _made() -> MadeKey:
 
 async def _evidence(state: Path) -> tuple[Evidence, Store, InstanceKey]:
     clock = ManualClock(NOW)
-    store = await Store.open(state, clock, EventBus())
+    store = await open_store(state, clock, EventBus())
     key = open_instance_key(state, SEALER)
     return Evidence(store, clock, key, SEALER, lambda _: "softhsm2"), store, key
 

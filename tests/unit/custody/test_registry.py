@@ -26,6 +26,10 @@ from cardd_pkcs11.errors import HostLostError
 from cardd_pkcs11.types import KeyAlgorithm, KeyId, KeyTemplate, Secret, TokenSerial
 from tests.support.cards import MemoryTokens
 from tests.support.igc import PREPARED
+from tests.support.stores import open_store
+
+#: Each test runs on SQLite and on PostgreSQL.
+pytestmark = pytest.mark.usefixtures("each_store")
 
 SPKI = b"a public key"
 TEMPLATE = KeyTemplate(sign=True, decrypt=False)
@@ -33,7 +37,7 @@ TEMPLATE = KeyTemplate(sign=True, decrypt=False)
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = await Store.open(tmp_path, ManualClock(PREPARED), EventBus())
+    store = await open_store(tmp_path, ManualClock(PREPARED), EventBus())
     yield store
     await store.close()
 
@@ -92,7 +96,7 @@ async def test_the_same_key_on_another_token_or_card_or_machine_is_refused(
 ) -> None:
     """Another machine is another daemon's store over the same database."""
     await _claim(store, "first")
-    elsewhere = await Store.open(tmp_path, ManualClock(PREPARED), EventBus())
+    elsewhere = await open_store(tmp_path, ManualClock(PREPARED), EventBus())
     places = (
         (store, HolderKind.ORDER, "token-2"),
         (store, HolderKind.CARD, "card"),

@@ -1,7 +1,6 @@
-"""A technical phase over a real store; its PKI is made once a run, its tokens are in memory."""
+"""A technical phase over a real store, SQLite and PostgreSQL; its PKI is made once a run, its tokens are in memory."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +11,6 @@ from cardd.clock import ManualClock
 from cardd.igc.lint import Linter
 from cardd.igc.names import CaName
 from cardd.igc.policy import CaKeyAlgorithm
-from cardd.store.migrate import upgrade
 from tests.support.igc import PREPARED, TestPki, build_pki, ec_signer, policy_for_tests
 from tests.support.orders import World, open_world
 
@@ -25,14 +23,6 @@ def pki() -> Iterator[TestPki]:
     asyncio.run(linter.close())
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database whose tables are made, to be copied."""
-    path = tmp_path_factory.mktemp("database") / "cardd.sqlite3"
-    upgrade(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock(PREPARED + timedelta(hours=1))
@@ -40,10 +30,9 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 async def bare_world(
-    tmp_path: Path, clock: ManualClock, pki: TestPki, empty_database: Path
+    tmp_path: Path, clock: ManualClock, pki: TestPki, each_store: str
 ) -> AsyncIterator[World]:
     """A world in which no habilitation was submitted."""
-    shutil.copy(empty_database, tmp_path)
     world = await open_world(tmp_path, clock, pki)
     yield world
     await world.store.close()

@@ -11,7 +11,11 @@ from sqlalchemy.exc import IntegrityError
 
 from cardd.clock import ManualClock
 from cardd.events import EventBus, EventType
-from cardd.store import RequestKey, Store, StoreUnavailableError, current_request_key, tables
+from cardd.store import RequestKey, Store, current_request_key, tables
+from tests.support.stores import change_behind, open_store
+
+#: Each test runs on SQLite and on PostgreSQL.
+pytestmark = pytest.mark.usefixtures("each_store")
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -23,7 +27,7 @@ def bus() -> EventBus:
 
 @pytest.fixture
 async def store(tmp_path: Path, bus: EventBus) -> AsyncIterator[Store]:
-    store = await Store.open(tmp_path, ManualClock(START), bus)
+    store = await open_store(tmp_path, ManualClock(START), bus)
     yield store
     await store.close()
 
@@ -67,18 +71,15 @@ async def test_concurrent_changes_follow_one_another_in_the_chain(store: Store) 
 async def test_a_line_changed_in_the_database_is_found(store: Store, tmp_path: Path) -> None:
     for number in range(3):
         await _change(store, number)
-    engine = sa.create_engine(f"sqlite:///{tmp_path / 'cardd.sqlite3'}")
-    with engine.begin() as connection:
-        connection.execute(
-            sa.update(tables.journal).where(tables.journal.c.seq == 2).values(actor="intruder")
-        )
-    engine.dispose()
+    await change_behind(
+        tmp_path, sa.update(tables.journal).where(tables.journal.c.seq == 2).values(actor="intruder")
+    )
     assert (await store.verify_journal()).broken_at == 2
 
 
 async def test_the_chain_goes_on_after_a_restart(store: Store, tmp_path: Path, bus: EventBus) -> None:
     await _change(store, 1)
-    again = await Store.open(tmp_path, ManualClock(START), bus)
+    again = await open_store(tmp_path, ManualClock(START), bus)
     await _change(again, 2)
     assert (await again.verify_journal()).entries == 2
     assert await again.last_event_number() == 2
@@ -113,24 +114,3 @@ async def test_a_naive_time_is_never_stored(store: Store) -> None:
             }
             naive = datetime(2026, 1, 1)  # noqa: DTZ001 (the mistake under test)
             await tx.execute(sa.insert(tables.structures).values(**values, town="t", created_at=naive))
-
-
-async def test_the_database_is_for_its_owner_only(store: Store, tmp_path: Path) -> None:
-    await _change(store, 1)
-    modes = {path.name: path.stat().st_mode & 0o077 for path in tmp_path.glob("cardd.sqlite3*")}
-    assert set(modes.values()) == {0}
-
-
-async def test_a_database_locked_by_another_program_is_said_so(store: Store, tmp_path: Path) -> None:
-    other = sa.create_engine(f"sqlite:///{tmp_path / 'cardd.sqlite3'}")
-    with other.connect() as connection:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-        async with store.read() as reader:
-            assert (
-                await reader.execute(sa.select(sa.func.count()).select_from(tables.journal))
-            ).scalar() == 0
-        with pytest.raises(StoreUnavailableError, match="locked"):
-            await _change(store, 1)
-        connection.exec_driver_sql("ROLLBACK")
-    other.dispose()
-    await _change(store, 2)
