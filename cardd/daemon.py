@@ -15,6 +15,8 @@ from pathlib import Path
 import sqlalchemy as sa
 import structlog
 
+from cardd.backup.restoring import finish_restore
+from cardd.backup.takeup import restore_taken_up, take_up_restore
 from cardd.cardreaders import CardReaders, Watched, card_readers, no_card_readers
 from cardd.cards.modules import CardModules
 from cardd.clock import Clock, SystemClock
@@ -105,16 +107,19 @@ async def _ready_parts(
     settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings.state.chmod(0o700)
     with _locked(settings.state):
+        await asyncio.to_thread(finish_restore, settings.state)
         clock, bus = SystemClock(timedelta(days=settings.clock_offset_days)), EventBus()
         store = await Store.open(settings.state, clock, bus)
         try:
+            restored = await take_up_restore(store, settings.state)
             reservation = await _reserved_port(settings, store)
             try:
                 async with (
                     readers(settings, clock) as found,
                     assembled(Ground(settings, clock, store, bus, found), reservation.address) as parts,
                 ):
-                    await start(parts, progress)
+                    await start(parts, progress, restored=restored is not None)
+                    await restore_taken_up(settings.state)
                     yield parts, reservation
             finally:
                 reservation.close()
@@ -214,6 +219,7 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
         revocation=parts.revocation,
         trust=parts.trust,
         validation=parts.validation,
+        backups=parts.backups,
         tokens=tokens,
         health=health,
     )

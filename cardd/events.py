@@ -56,6 +56,8 @@ class EventType(StrEnum):
     KEY_DESTROYED = "key.destroyed"
     KEY_COPY_NOTICED = "key.copy_noticed"
     KEY_BLOCKED = "key.blocked"
+    BACKUP_MADE = "backup.made"
+    STATE_RESTORED = "state.restored"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

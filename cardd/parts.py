@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from cardd.backup.making import BackupParts, Backups
+from cardd.backup.takeup import LEAP
 from cardd.cardreaders import CardReaders
 from cardd.cards.inserted import InsertedCards
 from cardd.cards.modules import CardModules, card_modules_named
@@ -18,7 +20,7 @@ from cardd.cards.virtualcards import VirtualCards
 from cardd.clock import Clock
 from cardd.custody.chain import TokenChains
 from cardd.custody.errors import token_errors_translated
-from cardd.custody.evidence import Evidence, open_instance_key
+from cardd.custody.evidence import Evidence, InstanceKey, open_instance_key
 from cardd.custody.keys import KeyMaker
 from cardd.custody.pins import PinVault
 from cardd.custody.registry import KeyIntents
@@ -86,6 +88,7 @@ class Parts:
     revocation: RevocationCache
     trust: TrustStore
     validation: Validation
+    backups: Backups
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ async def assembled(ground: Ground, address: str) -> AsyncIterator[Parts]:
     instance = await asyncio.to_thread(open_instance_key, settings.state, sealer)
     pool, linter = TokenHostPool(profile, hosts, environment), Linter()
     evidence = Evidence(ground.store, ground.clock, instance, sealer, profile.name)
-    tools = _Tools(pool, linter, sealer, evidence, pki_policy(settings, address))
+    tools = _Tools(pool, linter, sealer, instance, evidence, pki_policy(settings, address))
     modules = await asyncio.to_thread(_card_modules, ground)
     inserted = InsertedCards(ground.store, modules)
     parts = _connected(ground, tools, inserted)
@@ -138,6 +141,7 @@ class _Tools:
     pool: TokenHostPool
     linter: Linter
     sealer: Sealer
+    instance: InstanceKey
     evidence: Evidence
     policy: PkiPolicy
 
@@ -257,6 +261,18 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         revocation=revocation,
         trust=trust,
         validation=Validation(trust, revocation, clock, freshness_policies(settings)),
+        backups=Backups(
+            BackupParts(
+                settings=settings,
+                store=store,
+                clock=clock,
+                pool=pool,
+                keeper=keeper,
+                vault=vault,
+                instance=tools.instance,
+                revocation=revocation,
+            )
+        ),
     )
 
 
@@ -308,8 +324,10 @@ def revocation_cache(ground: Ground, pki: Pki) -> RevocationCache:
     )
 
 
-async def start(parts: Parts, progress: Progress) -> None:
+async def start(parts: Parts, progress: Progress, *, restored: bool = False) -> None:
     """Bring the parts from whatever state the last run left to readiness, telling how far it is.
+
+    `restored` says that the state comes from a backup, and that this is its first start.
 
     Raises `CarddError`; what was reached is kept, and the next start goes on from there.
     """
@@ -319,7 +337,9 @@ async def start(parts: Parts, progress: Progress) -> None:
     with token_errors_translated():
         await parts.pool.start()
     await parts.keeper.reopen()
-    await parts.chains.start(await parts.keeper.list())
+    await parts.chains.start(await parts.keeper.list(), leap=LEAP if restored else 0)
+    if restored:
+        await parts.keeper.reassess()
     await parts.intents.recover()
     making = Text("Making the keys of the test PKI", "Création des clés de l’IGC de test")
     progress(ProgressStep(1, total, making))
@@ -359,6 +379,7 @@ def duties(parts: Parts) -> tuple[Duty, ...]:
         Duty("certificates to write on tokens", minute, parts.certificates.finish_token_writes),
         Duty("token chains", minute, parts.keys.advance_chains),
         Duty("check of every key", timedelta(days=1), parts.sweep.perform),
+        Duty("regular backups", hour, parts.backups.make_due),
         Duty("notices due", hour, parts.notices.queue_due),
         Duty("notices to send", minute, parts.notices.send_pending),
     )

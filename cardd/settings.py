@@ -241,6 +241,37 @@ class SmtpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     sender: Annotated[str, Meta(description="Sender address of notices.")] = "cardd@localhost"
 
 
+class BackupSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Encrypted backups of the whole state, made on demand and regularly."""
+
+    recipients: Annotated[
+        str,
+        Meta(
+            description="Who can open every backup: age recipients (`age1…`) or SSH public keys, separated by commas."
+        ),
+    ] = ""
+    directory: Annotated[
+        str, Meta(description="Where backups are kept. Empty: `backups` in the state directory.")
+    ] = ""
+    every_hours: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=24 * 31,
+            description="A backup is made this often, in hours, where there are recipients. 0: never.",
+        ),
+    ] = 0
+    keep: Annotated[
+        int,
+        Meta(ge=1, le=1000, description="Backups kept when regular ones are made; older ones are removed."),
+    ] = 7
+
+    @property
+    def named_recipients(self) -> tuple[str, ...]:
+        """Return the recipients, each by itself."""
+        return tuple(each.strip() for each in self.recipients.split(",") if each.strip())
+
+
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is logged, and how."""
 
@@ -281,6 +312,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     orders: OrderSettings = OrderSettings()
     revocation: RevocationSettings = RevocationSettings()
     smtp: SmtpSettings = SmtpSettings()
+    backup: BackupSettings = BackupSettings()
     log: LogSettings = LogSettings()
 
     @property

@@ -169,6 +169,15 @@ class TokenKeeper:
         await asyncio.to_thread(self._vault.export, record.serial)
         return await self.get(record.serial)
 
+    async def reassess(self) -> None:
+        """Show what each token's keys are worth on this machine, after a restore from a backup of another."""
+        for record in await self.list():
+            level = await asyncio.to_thread(self._level, record.serial)
+            if level is not record.level and record.module == self._pool.profile.name:
+                async with self._store.transaction() as tx:
+                    await _set_level(tx, record.serial, level)
+                    tx.journal("token.level_changed", f"token:{record.serial}", level=level.value)
+
     async def withdraw_pin(self, name: str) -> TokenRecord:
         """Give a structure token a new PIN, sealed, and remove the file of the old one.
 

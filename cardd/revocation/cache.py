@@ -134,6 +134,11 @@ class RevocationCache:
         self._see()
         await self.take_local()
 
+    async def copy_index(self, directory: Path) -> None:
+        """Copy the index into an empty directory; the files of its lists are beside the index and never change."""
+        if self._reader is not None:
+            await asyncio.to_thread(self._reader.copy_to, directory)
+
     async def close(self) -> None:
         """End fetches and the indexer, and let go of the index."""
         await self._flights.close()

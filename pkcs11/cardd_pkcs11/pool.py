@@ -14,7 +14,8 @@ writer, who knows them all.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
@@ -49,6 +50,20 @@ _AT_THE_WRITER = (
     protocol.ReadData,
     protocol.Destroy,
 )
+#: Calls that write into the module's store; a login notes wrong PINs there.
+_CHANGES: frozenset[type] = frozenset(
+    {
+        protocol.InitToken,
+        protocol.InitPin,
+        protocol.Login,
+        protocol.ChangePin,
+        protocol.Unblock,
+        protocol.GenerateKeyPair,
+        protocol.StoreCertificate,
+        protocol.StoreData,
+        protocol.Destroy,
+    }
+)
 #: Calls that use a private key.
 _USES = (protocol.Sign, protocol.Decrypt)
 
@@ -80,6 +95,41 @@ class _Home(NamedTuple):
         return self.host.running and self.host.generation == self.generation
 
 
+class _Gate:
+    """Lets many through while it is open; closing waits for those inside, and one closes it at a time."""
+
+    def __init__(self) -> None:
+        self._inside = 0
+        self._changed = asyncio.Condition()
+        self._is_closed = False
+
+    @asynccontextmanager
+    async def passing(self) -> AsyncIterator[None]:
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._is_closed)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+            async with self._changed:
+                self._changed.notify_all()
+
+    @asynccontextmanager
+    async def closed(self) -> AsyncIterator[None]:
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._is_closed)
+            self._is_closed = True
+        try:
+            async with self._changed:
+                await self._changed.wait_for(lambda: not self._inside)
+            yield
+        finally:
+            self._is_closed = False
+            async with self._changed:
+                self._changed.notify_all()
+
+
 class TokenHostPool(TokenOperations):
     """Hosts of one module. Close it when done; hosts are started when first needed."""
 
@@ -105,6 +155,7 @@ class TokenHostPool(TokenOperations):
         self._writers: dict[TokenSerial, int] = {}
         self._closed_off: set[TokenSerial] = set()
         self._uses: Counter[TokenSerial] = Counter()
+        self._changes = _Gate()
 
     @property
     def hosts(self) -> tuple[TokenHost, ...]:
@@ -155,6 +206,12 @@ class TokenHostPool(TokenOperations):
         """Return how often keys of a token were used since the pool was made."""
         return self._uses[serial]
 
+    @asynccontextmanager
+    async def unchanging(self) -> AsyncIterator[None]:
+        """Let nothing be written on any token while the context is open: what would write waits."""
+        async with self._changes.closed():
+            yield
+
     async def let_go(self, serial: TokenSerial) -> None:
         """Stop keeping a token open, and log out on every host that runs."""
         self._pin_sources.pop(serial, None)
@@ -189,6 +246,12 @@ class TokenHostPool(TokenOperations):
         """
         if call.about in self._closed_off:
             raise TokenQuarantinedError(f"the token {call.about} is in quarantine")
+        if type(call) in _CHANGES:
+            async with self._changes.passing():
+                return await self._routed(call, deadline)
+        return await self._routed(call, deadline)
+
+    async def _routed(self, call: protocol.Call[T], deadline: float | None) -> T:
         if isinstance(call, protocol.Login):
             return cast("T", await self._interactive_login(call, deadline))
         if isinstance(call, protocol.Logout | protocol.Forget):

@@ -3,12 +3,14 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import msgspec
 from cryptography import x509
 from prometheus_client import CollectorRegistry
 
+from cardd.backup.types import BackupRequest, BackupView
 from cardd.cards.sessions import CardSession
 from cardd.cards.types import (
     AuthenticationRequest,
@@ -392,6 +394,26 @@ class Revocation(Protocol):
         ...
 
 
+class Backups(Protocol):
+    """Backups of the whole state."""
+
+    async def make(self, request: BackupRequest) -> BackupView:
+        """Make a backup now."""
+        ...
+
+    async def list(self) -> Sequence[BackupView]:
+        """Return the backups kept, newest first."""
+        ...
+
+    async def path(self, name: str) -> Path:
+        """Return the file of a backup."""
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Remove a backup."""
+        ...
+
+
 class HealthPart(msgspec.Struct, frozen=True, kw_only=True):
     """One part of the daemon and whether it answers."""
 
@@ -443,6 +465,7 @@ class Services:
     revocation: Revocation
     trust: Trust
     validation: Validation
+    backups: Backups
     tokens: Callable[[], Awaitable[Sequence[TokenView]]] = _no_tokens
     health: Callable[[], Awaitable[Sequence[HealthPart]]] = _no_parts
     """Parts beside the store, which the web service asks itself."""

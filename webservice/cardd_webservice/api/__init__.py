@@ -4,6 +4,7 @@ from typing import Any
 
 from cardd_webservice.api import (
     audit,
+    backups,
     cards,
     certificates,
     crls,
@@ -37,6 +38,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     *keys.OPERATIONS,
     *events.OPERATIONS,
     *audit.OPERATIONS,
+    *backups.OPERATIONS,
     *health.OPERATIONS,
     *ihm.OPERATIONS,
 )
