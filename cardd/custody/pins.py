@@ -164,9 +164,10 @@ class PinVault:
     def reseal(self, records: Mapping[str, tuple[str, str]]) -> None:
         """Put back what `unsealed` returned elsewhere, sealed to this state and machine."""
         for place, (user, officer) in records.items():
-            path = self._directory / place
-            if path.parent.parent != self._directory or path.name not in (_SEALED, _NEXT):
-                raise ValueError("not a place of the vault")
+            folder, _, name = place.partition("/")
+            if not folder.startswith((_HELD, _PENDING)) or name not in (_SEALED, _NEXT):
+                raise ValueError(f"{place!r} is no place of the vault")
+            path = self._directory / folder / name
             path.parent.mkdir(mode=0o700, exist_ok=True)
             self._write(path, TokenPins(Secret(user), Secret(officer)))
 
