@@ -56,6 +56,9 @@ class EventType(StrEnum):
     KEY_DESTROYED = "key.destroyed"
     KEY_COPY_NOTICED = "key.copy_noticed"
     KEY_BLOCKED = "key.blocked"
+    ALERT_RAISED = "alert.raised"
+    ALERT_REPEATED = "alert.repeated"
+    ALERT_CLEARED = "alert.cleared"
     BACKUP_MADE = "backup.made"
     STATE_RESTORED = "state.restored"
 

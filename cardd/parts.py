@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from cardd.alerts.alerts import Alerts
+from cardd.alerts.watching import AlertWatch, WatchParts
 from cardd.backup.making import BackupParts, Backups
 from cardd.backup.takeup import LEAP
 from cardd.cardreaders import CardReaders
@@ -34,13 +36,20 @@ from cardd.igc.names import CaName
 from cardd.igc.pki import Pki, PkiParts
 from cardd.igc.policy import CaKeyAlgorithm, PkiPolicy
 from cardd.igc.publishing import ListKind
+from cardd.logs import configure_logs
 from cardd.orders.certificates import Certificates
 from cardd.orders.habilitations import Habilitations
 from cardd.orders.keycustody import CustodyParts, KeyCustody
+from cardd.orders.mail import Mailer
 from cardd.orders.notices import Notices
 from cardd.orders.orders import Orders
 from cardd.orders.parts import OrderParts
+from cardd.outgoing.deliveries import Deliveries
+from cardd.outgoing.routes import Routes
+from cardd.outgoing.sending import Outgoing
 from cardd.progress import Progress, ProgressStep
+from cardd.reload import Reload
+from cardd.retention import Retention
 from cardd.revocation.cache import CacheParts, LocalList, RevocationCache
 from cardd.revocation.fetching import Fetcher, FetchPolicy
 from cardd.revocation.policies import FRESHNESS_POLICIES, RenewalPolicy, freshness_policy
@@ -89,6 +98,11 @@ class Parts:
     trust: TrustStore
     validation: Validation
     backups: Backups
+    alerts: Alerts
+    watch: AlertWatch
+    outgoing: Outgoing
+    deliveries: Deliveries
+    retention: Retention
 
 
 @dataclass(frozen=True)
@@ -120,6 +134,7 @@ async def assembled(ground: Ground, address: str) -> AsyncIterator[Parts]:
     try:
         yield parts
     finally:
+        await parts.outgoing.close()
         await parts.revocation.close()
         await inserted.close()
         await modules.close()
@@ -232,6 +247,10 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         )
     )
     revocation = revocation_cache(ground, pki)
+    alerts = Alerts(store, clock, settings)
+    routes = Routes.from_settings(settings)
+    outgoing = Outgoing(Mailer(settings.smtp), routes.secret)
+    deliveries = Deliveries(store, clock, routes, outgoing.send)
     trust = TrustStore(
         lambda: [each.certificate for each in pki.authorities.values()], settings.state / "trust"
     )
@@ -273,6 +292,14 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
                 revocation=revocation,
             )
         ),
+        alerts=alerts,
+        watch=AlertWatch(
+            WatchParts(store=store, clock=clock, pool=pool, pki=pki, chains=chains, revocation=revocation),
+            alerts,
+        ),
+        outgoing=outgoing,
+        deliveries=deliveries,
+        retention=Retention(store, clock, settings, deliveries),
     )
 
 
@@ -379,9 +406,49 @@ def duties(parts: Parts) -> tuple[Duty, ...]:
         Duty("certificates to write on tokens", minute, parts.certificates.finish_token_writes),
         Duty("token chains", minute, parts.keys.advance_chains),
         Duty("check of every key", timedelta(days=1), parts.sweep.perform),
+        Duty("alerts", minute, parts.watch.look),
+        Duty("events for others", timedelta(seconds=2), parts.deliveries.work),
+        Duty("retention", 6 * hour, parts.retention.prune),
         Duty("regular backups", hour, parts.backups.make_due),
         Duty("notices due", hour, parts.notices.queue_due),
         Duty("notices to send", minute, parts.notices.send_pending),
+    )
+
+
+def reload_of(parts: Parts) -> Reload:
+    """Return who takes changed settings up while the daemon runs."""
+
+    async def logs(settings: Settings) -> None:
+        configure_logs(settings.log)
+
+    async def routes(settings: Settings) -> None:
+        found = await asyncio.to_thread(Routes.from_settings, settings)
+        parts.deliveries.routes, parts.outgoing.secret = found, found.secret
+
+    async def alerts(settings: Settings) -> None:
+        await routes(settings)
+        await parts.alerts.take_settings(settings)
+
+    async def mail(settings: Settings) -> None:
+        await routes(settings)
+        await parts.notices.take_settings(settings)
+        parts.outgoing.mailer = Mailer(settings.smtp)
+
+    async def lists(settings: Settings) -> None:
+        await parts.revocation.replace_fixed(configured_sources(settings.revocation))
+
+    return Reload(
+        parts.settings,
+        {
+            "log": logs,
+            "alerts": alerts,
+            "webhooks": routes,
+            "retention": parts.retention.take_settings,
+            "smtp": mail,
+            "backup": parts.backups.take_settings,
+            "revocation.lists": lists,
+            "revocation.igc_sante": lists,
+        },
     )
 
 

@@ -64,10 +64,19 @@ class Backups:
     def __init__(self, parts: BackupParts) -> None:
         self._parts = parts
         self._state = parts.settings.state
-        named = parts.settings.backup.directory
-        self._directory = Path(named) if named else self._state / "backups"
+        self._settings = parts.settings.backup
         self._work = self._state / WORK
         self._turn = asyncio.Lock()
+
+    @property
+    def _directory(self) -> Path:
+        named = self._settings.directory
+        return Path(named) if named else self._state / "backups"
+
+    async def take_settings(self, settings: Settings) -> None:
+        """Go by new settings from now on; a backup that is being made ends as it was begun."""
+        async with self._turn:
+            self._settings = settings.backup
 
     async def make(self, request: BackupRequest) -> BackupView:
         """Make a backup for the recipients of the settings and those of the request.
@@ -76,7 +85,7 @@ class Backups:
             NoRecipientError, RecipientInvalidError: nobody could open it.
             BackupFailedError: it cannot be written; nothing is left of it.
         """
-        always = self._parts.settings.backup.named_recipients
+        always = self._settings.named_recipients
         named = tuple(dict.fromkeys((*always, *(each.strip() for each in request.recipients))))
         recipients = read_recipients(named)
         if not recipients:
@@ -113,7 +122,7 @@ class Backups:
 
     async def make_due(self) -> None:
         """Make the regular backup when it is due, and remove those beyond the number to keep."""
-        settings = self._parts.settings.backup
+        settings = self._settings
         if not settings.every_hours or not settings.named_recipients:
             return
         known = await self.list()

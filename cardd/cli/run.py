@@ -1,10 +1,13 @@
 """`cardd run`: the daemon in the foreground."""
 
+import sys
+
 import click
 
 from cardd.cli.options import Command, Options, pass_options
 from cardd.cli.output import print_json
 from cardd.cli.startup import run_on_loop, shown_progress
+from cardd.settings import Settings
 
 
 @click.command("run", cls=Command)
@@ -26,6 +29,10 @@ def command(options: Options, *, port: int | None) -> None:
         else:
             click.echo(address)
 
-    settings = options.settings(http_port=port)
+    def settings() -> Settings:
+        return options.settings(http_port=port)
+
     with shown_progress() as progress:
-        run_on_loop(daemon.run(settings, progress, ready))
+        # On a terminal, SIGHUP is its end, and the daemon's; elsewhere it asks for the settings to be read again.
+        again = None if sys.stdin.isatty() else settings
+        run_on_loop(daemon.run(settings(), progress, ready, again))

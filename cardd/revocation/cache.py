@@ -130,9 +130,14 @@ class RevocationCache:
             leftover.unlink(missing_ok=True)
         self._reader = await asyncio.to_thread(IndexReader, self._parts.directory / "index")
         await self._sources.load()
-        await self._take_fixed()
+        await self._take_fixed(self._parts.fixed)
         self._see()
         await self.take_local()
+
+    async def replace_fixed(self, fixed: Sequence[NewSource]) -> None:
+        """Keep these lists as those of the settings from now on."""
+        await self._take_fixed(fixed)
+        self._see()
 
     async def copy_index(self, directory: Path) -> None:
         """Copy the index into an empty directory; the files of its lists are beside the index and never change."""
@@ -417,9 +422,9 @@ class RevocationCache:
             **more,
         )
 
-    async def _take_fixed(self) -> None:
+    async def _take_fixed(self, fixed: Sequence[NewSource]) -> None:
         """Bring the sources of the settings up to date; those no longer there are forgotten."""
-        wanted = {new.id: new for new in self._parts.fixed}
+        wanted = {new.id: new for new in fixed}
         for source in self._sources.all():
             if source.origin in ("settings", "igc-sante") and source.id not in wanted:
                 async with self._parts.store.transaction() as tx:

@@ -13,11 +13,12 @@ writer, who knows them all.
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 import structlog
@@ -29,6 +30,8 @@ from cardd_pkcs11.errors import (
     ObjectNotFoundError,
     PinIncorrectError,
     PinLockedError,
+    TokenError,
+    TokenErrorCode,
     TokenNotFoundError,
     TokenQuarantinedError,
     TokenRemovedError,
@@ -41,6 +44,7 @@ from cardd_pkcs11.types import Secret, TokenInfo, TokenSerial
 
 T = TypeVar("T")
 PinSource = Callable[[], Secret]
+Observer = Callable[[protocol.Call[Any], float, TokenErrorCode | None], None]
 
 #: Calls that change what is on a token, or must see the last change.
 _AT_THE_WRITER = (
@@ -93,6 +97,10 @@ class _Home(NamedTuple):
     @property
     def alive(self) -> bool:
         return self.host.running and self.host.generation == self.generation
+
+
+def _unobserved(_call: protocol.Call[Any], _seconds: float, _error: TokenErrorCode | None) -> None:
+    """Take no notice."""
 
 
 class _Gate:
@@ -156,6 +164,8 @@ class TokenHostPool(TokenOperations):
         self._closed_off: set[TokenSerial] = set()
         self._uses: Counter[TokenSerial] = Counter()
         self._changes = _Gate()
+        #: Told of every call: its kind, how long it took in seconds, and the code of its error, if it failed.
+        self.observer: Observer = _unobserved
 
     @property
     def hosts(self) -> tuple[TokenHost, ...]:
@@ -246,10 +256,17 @@ class TokenHostPool(TokenOperations):
         """
         if call.about in self._closed_off:
             raise TokenQuarantinedError(f"the token {call.about} is in quarantine")
-        if type(call) in _CHANGES:
-            async with self._changes.passing():
-                return await self._routed(call, deadline)
-        return await self._routed(call, deadline)
+        began, outcome = time.monotonic(), None
+        try:
+            if type(call) in _CHANGES:
+                async with self._changes.passing():
+                    return await self._routed(call, deadline)
+            return await self._routed(call, deadline)
+        except TokenError as error:
+            outcome = error.code
+            raise
+        finally:
+            self.observer(call, time.monotonic() - began, outcome)
 
     async def _routed(self, call: protocol.Call[T], deadline: float | None) -> T:
         if isinstance(call, protocol.Login):

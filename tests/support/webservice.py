@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from cardd.alerts.alerts import AlertView
 from cardd.backup.types import BackupRequest, BackupView
 from cardd.cards.errors import CardSessionUnknownError, CardUnknownError, PinIncorrectError
 from cardd.cards.sessions import CardSession
@@ -345,6 +346,16 @@ class Backups:
 
 
 @dataclass
+class Alerts:
+    """Nothing is wrong, unless a test says so."""
+
+    raised: list[AlertView] = field(default_factory=list)
+
+    async def list(self) -> list[AlertView]:
+        return self.raised
+
+
+@dataclass
 class Pki:
     """One CA that publishes bytes."""
 
@@ -450,6 +461,7 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
         "revocation": validating.revocation,
         "trust": validating.trust,
         "validation": validating,
+        "alerts": Alerts(),
         "backups": Backups(directory / "backup"),
     }
     return Services(**(values | replaced))

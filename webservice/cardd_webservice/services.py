@@ -10,6 +10,7 @@ import msgspec
 from cryptography import x509
 from prometheus_client import CollectorRegistry
 
+from cardd.alerts.alerts import AlertView
 from cardd.backup.types import BackupRequest, BackupView
 from cardd.cards.sessions import CardSession
 from cardd.cards.types import (
@@ -32,6 +33,7 @@ from cardd.clock import Clock
 from cardd.custody.tokens import TokenRecord
 from cardd.custody.types import Decision, EvidenceView, KeyView, Quarantine, QuarantineOutcome, SweepReport
 from cardd.events import EventBus
+from cardd.health import HealthPart
 from cardd.igc.authority import Authority
 from cardd.igc.names import CaName
 from cardd.igc.ocsp import OcspReply
@@ -66,7 +68,7 @@ from cardd.revocation.types import (
 from cardd.revocation.verdicts import ValidationRequest, ValidationView
 from cardd.settings import Settings
 from cardd.store import Store
-from cardd.text import Language, Text
+from cardd.text import Language
 from cardd_webservice.guard.tokens import OwnerToken
 
 T = TypeVar("T")
@@ -414,12 +416,12 @@ class Backups(Protocol):
         ...
 
 
-class HealthPart(msgspec.Struct, frozen=True, kw_only=True):
-    """One part of the daemon and whether it answers."""
+class Alerts(Protocol):
+    """What is wrong and was told of."""
 
-    name: str
-    ok: bool
-    detail: Text | None = None
+    async def list(self) -> Sequence[AlertView]:
+        """Return the alerts raised now, the oldest first."""
+        ...
 
 
 class TokenView(msgspec.Struct, frozen=True, kw_only=True):
@@ -445,6 +447,10 @@ async def _no_tokens() -> tuple[TokenView, ...]:
     return ()
 
 
+async def _nothing_to_refresh() -> None:
+    pass
+
+
 @dataclass(frozen=True, kw_only=True)
 class Services:
     """The daemon's rooms, as the web service uses them."""
@@ -466,7 +472,10 @@ class Services:
     trust: Trust
     validation: Validation
     backups: Backups
+    alerts: Alerts
     tokens: Callable[[], Awaitable[Sequence[TokenView]]] = _no_tokens
     health: Callable[[], Awaitable[Sequence[HealthPart]]] = _no_parts
     """Parts beside the store, which the web service asks itself."""
     metrics: CollectorRegistry = field(default_factory=CollectorRegistry)
+    refresh_metrics: Callable[[], Awaitable[None]] = _nothing_to_refresh
+    """Brings those numbers up to date that are not read by themselves."""
