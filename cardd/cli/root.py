@@ -48,6 +48,7 @@ COMMANDS = {
     "token": Entry("token", "Export a token's PIN; decide about a copy of it."),
     "key": Entry("key", "Where the keys are, what was found of them, and the evidence."),
     "audit": Entry("audit", "Read and verify the journal."),
+    "config": Entry("config", "Check the settings, and show those in force."),
     "backup": Entry("backup", "Make an encrypted backup of the whole state."),
     "restore": Entry("restore", "Put a backup into an empty state directory."),
     "events": Entry("events", "Follow what happens."),
