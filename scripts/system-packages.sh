@@ -42,6 +42,7 @@ need curl "the examples" command -v curl
 need jq "the examples" command -v jq
 if [ "${1:-}" = --with-tests ]; then
     need chromium "the tests of the pages" command -v chromium
+    need prometheus "promtool: the tests of the alert rules" command -v promtool
     need default-jre-headless "the tests of the Java trust store" command -v keytool
 fi
 need ca-certificates "the installation of Python packages" test -e /etc/ssl/certs/ca-certificates.crt
