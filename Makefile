@@ -20,7 +20,7 @@ PIP_COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --str
 SIDE_BY_SIDE := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope
 export CARDD_STATE_DIR ?= $(CURDIR)/.state
 
-.PHONY: install run test test-slow test-all lint format bench bench-packages docs lock clean system-packages test-packages dev
+.PHONY: install run test test-slow test-all lint format bench bench-packages docs wheel sbom lock clean system-packages test-packages dev
 
 install: $(INSTALLED)
 dev: $(INSTALLED_DEV)
@@ -64,7 +64,9 @@ lint: dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/configuration_reference.py --check
+	$(BIN)/python scripts/licences.py --check
 	$(BIN)/python scripts/check_readme.py
+	$(BIN)/python scripts/audit_dependencies.py
 
 format: dev
 	$(BIN)/ruff check --fix-only --exit-zero .
@@ -86,6 +88,16 @@ bench: dev bench-packages $(PEERS)/.installed
 
 docs: dev
 	$(BIN)/python scripts/configuration_reference.py
+	$(BIN)/python scripts/licences.py
+
+# The same bytes for the same commit: the time in the wheel is that of the commit.
+wheel: dev
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+sbom: dev
+	@mkdir -p dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -W ignore::UserWarning -m cyclonedx_py requirements \
+		--pyproject pyproject.toml --output-reproducible --spec-version 1.6 --output-file dist/cardd.cdx.json requirements.lock
 
 lock: dev
 	$(PIP_COMPILE) --output-file requirements.lock pyproject.toml

@@ -7,25 +7,32 @@ import asyncio
 import fcntl
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
 
-from cardd.cardreaders import CardReaders, Watched, card_readers, no_card_readers
-from cardd.cards.modules import CardModules
+from cardd.backup.restoring import finish_restore
+from cardd.backup.takeup import restore_taken_up, take_up_restore
+from cardd.cardreaders import CardReaders, card_readers, no_card_readers
 from cardd.clock import Clock, SystemClock
-from cardd.custody.types import SweepReport
 from cardd.duties import duties
-from cardd.errors import ConflictError
+from cardd.errors import CarddError, ConflictError
 from cardd.events import EventBus
 from cardd.following import following
+from cardd.health import health_parts
 from cardd.logs import configure_logs
-from cardd.parts import Ground, Parts, assembled, start, watching
-from cardd.progress import Progress
+from cardd.metrics import DaemonMetrics
+from cardd.parts import Ground, Parts, assembled, reload_of, start, watching
+from cardd.progress import Progress, ProgressStep
+from cardd.reload import Reload
+from cardd.servicemanager import ServiceManager, handed_sockets
 from cardd.settings import Settings, SettingsError
 from cardd.store import SharedDatabase, Store, tables
 from cardd.text import Text
@@ -35,8 +42,8 @@ from cardd_pkcs11.profiles import load_profile
 from cardd_webservice.application import create_application
 from cardd_webservice.errors import PortTakenError
 from cardd_webservice.guard.tokens import ensure_owner_token
-from cardd_webservice.server import Reservation, reserve_port, serving
-from cardd_webservice.services import HealthPart, Services, TokenView
+from cardd_webservice.server import Reservation, adopted, reserve_port, serving, unix_of
+from cardd_webservice.services import Services, TokenView
 from cardd_webservice.signing import serving_machines
 
 _log = structlog.get_logger(__name__)
@@ -72,29 +79,41 @@ async def prepare(settings: Settings, progress: Progress) -> None:
         reservation.close()
 
 
-async def run(settings: Settings, progress: Progress, ready: Callable[[str], None]) -> None:
+async def run(
+    settings: Settings,
+    progress: Progress,
+    ready: Callable[[str], None],
+    read_again: Callable[[], Settings] | None = None,
+) -> None:
     """Run the daemon until SIGINT or SIGTERM; `ready` is given the address once it answers.
 
-    Raises `CarddError` when it cannot start.
+    SIGHUP has the settings read again with `read_again`. Raises `CarddError` when it cannot start.
     """
     configure_logs(settings.log)
-    stopping = _stop_signals()
+    stopping, manager = _stop_signals(), ServiceManager.from_environment(os.environ)
     async with (
-        _ready_parts(settings, progress, card_readers) as (parts, reservation),
+        _ready_parts(settings, _told(progress, manager), card_readers) as (parts, reservation),
         watching(parts),
         following(parts),
     ):
         upkeep = Upkeep(parts.clock, duties(parts))
-        application = create_application(_services(parts, upkeep))
+        parts.watch.failing = lambda: upkeep.failing
+        metrics = DaemonMetrics(parts, lambda: upkeep.failing)
+        application = create_application(_services(parts, upkeep, metrics))
         async with (
             _signing_for_others(parts),
-            serving(application, reservation, settings.runtime) as address,
+            serving(application, reservation, settings.runtime, settings.stop_seconds) as address,
         ):
             await asyncio.to_thread(_write_atomically, settings.state / "address", address + "\n")
+            reloading = _reloading(reload_of(parts), parts.store, manager, read_again)
             try:
                 ready(address)
+                manager.ready(address)
                 _log.info("ready", address=address, state=str(settings.state))
-                await _until(stopping, upkeep)
+                await _until(
+                    stopping, upkeep.run(), manager.keep_watch(), reloading, metrics.follow(parts.bus)
+                )
+                manager.stopping(settings.stop_seconds)
                 _log.info("stopping")
             finally:
                 (settings.state / "address").unlink(missing_ok=True)
@@ -127,9 +146,11 @@ async def _ready_parts(
     settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings.state.chmod(0o700)
     with _locked(settings.state):
+        await asyncio.to_thread(finish_restore, settings.state)
         clock, bus = SystemClock(timedelta(days=settings.clock_offset_days)), EventBus()
         store = await Store.open(settings.state, clock, bus, _shared_database(settings))
         try:
+            restored = await take_up_restore(store, settings.state)
             reservation = await _reserved_port(settings, store)
             try:
                 async with (
@@ -137,7 +158,8 @@ async def _ready_parts(
                     readers(settings, clock) as found,
                     assembled(Ground(settings, clock, store, bus, found), reservation.address) as parts,
                 ):
-                    await start(parts, progress)
+                    await start(parts, progress, restored=restored is not None)
+                    await restore_taken_up(settings.state)
                     yield parts, reservation
             finally:
                 reservation.close()
@@ -197,7 +219,19 @@ def _locked(state: Path) -> Iterator[None]:
 
 
 async def _reserved_port(settings: Settings, store: Store) -> Reservation:
-    """Hold the port of the settings; where any free one will do, the one of the last start if it still is."""
+    """Hold the port of the settings; where any free one will do, the one of the last start if it still is.
+
+    Sockets that the service manager holds for the daemon come before the settings.
+    """
+    handed = handed_sockets(os.environ)
+    given = adopted(handed)
+    if given is not None:
+        return given
+    reservation = await _own_port(settings, store)
+    return replace(reservation, unix=unix_of(handed))
+
+
+async def _own_port(settings: Settings, store: Store) -> Reservation:
     table, fact = tables.instance, store.own_fact(_PORT_FACT)
     async with store.read() as connection:
         known = (await connection.execute(sa.select(table.c.value).where(table.c.name == fact))).scalar()
@@ -215,7 +249,7 @@ async def _reserved_port(settings: Settings, store: Store) -> Reservation:
     return reservation
 
 
-def _services(parts: Parts, upkeep: Upkeep) -> Services:
+def _services(parts: Parts, upkeep: Upkeep, metrics: DaemonMetrics) -> Services:
     async def tokens() -> list[TokenView]:
         quarantines = {each.token_serial: each for each in await parts.keys.quarantines()}
         return [
@@ -231,28 +265,6 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
                 quarantine=quarantines.get(record.serial),
             )
             for record in await parts.keeper.list()
-        ]
-
-    async def health() -> list[HealthPart]:
-        counters = parts.pool.counters
-        hosts = HealthPart(
-            name="token_hosts",
-            ok=counters.running > 0,
-            detail=Text(
-                f"{counters.running} of {counters.hosts} run, {counters.restarts} restarts",
-                f"{counters.running} sur {counters.hosts} actifs, {counters.restarts} redémarrages",
-            ),
-        )
-        failing = ", ".join(f"{name} ({code})" for name, code in sorted(upkeep.failing.items()))
-        kept_up = HealthPart(
-            name="upkeep", ok=not failing, detail=Text(failing, failing) if failing else None
-        )
-        return [
-            hosts,
-            _readers_health(parts.readers),
-            _modules_health(parts.inserted.modules),
-            _keys(parts.sweep.report),
-            kept_up,
         ]
 
     return Services(
@@ -279,52 +291,17 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
         pairings=parts.pairings,
         consents=parts.consents,
         machines=parts.machines,
+        backups=parts.backups,
+        alerts=parts.alerts,
+        metrics=metrics.registry,
+        refresh_metrics=metrics.refresh,
         tokens=tokens,
-        health=health,
+        health=partial(health_parts, parts, upkeep),
     )
-
-
-def _readers_health(readers: CardReaders) -> HealthPart:
-    """Say what is watched; only a confined pcscd that is gone is a failure, for nobody else restarts it."""
-    up = readers.readers is not None and readers.readers.service_is_up
-    if readers.readers is None or up:
-        return HealthPart(name="readers", ok=True, detail=readers.sentence)
-    gone = Text("pcscd does not answer", "pcscd ne répond pas")
-    detail = Text(f"{readers.sentence.en} ({gone.en})", f"{readers.sentence.fr} ({gone.fr})")
-    return HealthPart(name="readers", ok=readers.watched is not Watched.VIRTUAL, detail=detail)
-
-
-def _modules_health(modules: CardModules) -> HealthPart:
-    """Say which modules drive cards in readers, and which of those named are missing; nothing fails by that."""
-    here = ", ".join(module.name for module in modules.available)
-    found = Text(
-        f"Cards in readers are driven by: {here or 'none'}.",
-        f"Les cartes dans les lecteurs sont pilotées par : {here or 'aucun module'}.",
-    )
-    sentences = [found, *(each.reason for each in modules.missing)]
-    detail = Text(" ".join(each.en for each in sentences), " ".join(each.fr for each in sentences))
-    return HealthPart(name="card_modules", ok=True, detail=detail)
 
 
 def _shown(path: Path | None) -> str | None:
     return None if path is None else str(path)
-
-
-def _keys(report: SweepReport | None) -> HealthPart:
-    """Say what the last check of every key found."""
-    if report is None:
-        return HealthPart(name="keys", ok=True, detail=Text("not checked yet", "pas encore vérifiées"))
-    foreign = ", ".join(report.foreign_tokens) or "0"
-    return HealthPart(
-        name="keys",
-        ok=report.findings == 0,
-        detail=Text(
-            f"{report.keys} checked at {report.swept_at:%Y-%m-%d %H:%M}, {report.findings} findings "
-            f"(`cardd key list`), foreign tokens: {foreign}",
-            f"{report.keys} vérifiées le {report.swept_at:%d/%m/%Y %H:%M}, {report.findings} constats "
-            f"(« cardd key list »), jetons étrangers : {foreign}",
-        ),
-    )
 
 
 def _stop_signals() -> asyncio.Event:
@@ -335,14 +312,50 @@ def _stop_signals() -> asyncio.Event:
     return stopping
 
 
-async def _until(stopping: asyncio.Event, upkeep: Upkeep) -> None:
+async def _until(stopping: asyncio.Event, *kept: Coroutine[Any, Any, None]) -> None:
     """Keep everything up until it is time to stop."""
-    keeping = asyncio.create_task(upkeep.run())
+    keeping = [asyncio.create_task(each) for each in kept]
     try:
         await stopping.wait()
     finally:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
+        for task in keeping:
+            task.cancel()
+        await asyncio.gather(*keeping, return_exceptions=True)
+
+
+async def _reloading(
+    reload: Reload, store: Store, manager: ServiceManager, read_again: Callable[[], Settings] | None
+) -> None:
+    """At each SIGHUP take new settings up; those that cannot be read leave the ones in force."""
+    if read_again is None or not hasattr(signal, "SIGHUP"):
+        return
+    asked = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
+    while True:
+        await asked.wait()
+        asked.clear()
+        manager.reloading()
+        try:
+            changes = await reload.take(await asyncio.to_thread(read_again))
+            async with store.transaction() as tx:
+                tx.journal(
+                    "settings.reloaded", "settings", taken=list(changes.taken), waiting=list(changes.waiting)
+                )
+            _log.info("settings reloaded", taken=changes.taken, waiting_for_a_restart=changes.waiting)
+            manager.ready("settings reloaded")
+        except CarddError as error:
+            _log.error("settings not reloaded", code=error.code, detail=error.detail.en)
+            manager.ready(f"settings not reloaded: {error.detail.en}")
+
+
+def _told(progress: Progress, manager: ServiceManager) -> Progress:
+    """Show progress, and tell it to the service manager too."""
+
+    def show(step: ProgressStep) -> None:
+        progress(step)
+        manager.starting(step.text.en)
+
+    return show
 
 
 def _write_atomically(path: Path, text: str) -> None:

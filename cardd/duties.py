@@ -24,6 +24,7 @@ def duties(parts: Parts) -> tuple[Duty, ...]:
         Duty("token chains", minute, parts.keys.advance_chains),
         Duty("copies on this machine", minute, parts.sweep.notice_copies),
         Duty("check of every key", timedelta(days=1), parts.sweep.perform),
+        Duty("regular backups", hour, parts.backups.make_due),
     )
     if parts.store.shared:
         of_this_machine += (
@@ -31,6 +32,9 @@ def duties(parts: Parts) -> tuple[Duty, ...]:
             Duty("demonstration", minute, lambda: demonstrate(parts)),
         )
     of_one_machine = (
+        Duty("alerts", minute, parts.watch.look),
+        Duty("events for others", timedelta(seconds=2), parts.deliveries.work),
+        Duty("retention", 6 * hour, parts.retention.prune),
         Duty("terms of orders", minute, parts.orders.expire_due),
         Duty("terms of pairings", minute, parts.pairings.expire_due),
         Duty("terms of applications", minute, parts.applications.expire_due),

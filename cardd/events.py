@@ -71,6 +71,11 @@ class EventType(StrEnum):
     OWNER_TOKEN_ROTATED = "owner.token_rotated"  # noqa: S105 (an event's name)
     MACHINE_ENROLLED = "machine.enrolled"
     MACHINE_WITHDRAWN = "machine.withdrawn"
+    ALERT_RAISED = "alert.raised"
+    ALERT_REPEATED = "alert.repeated"
+    ALERT_CLEARED = "alert.cleared"
+    BACKUP_MADE = "backup.made"
+    STATE_RESTORED = "state.restored"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,9 +10,13 @@ from pathlib import Path
 
 import structlog
 
+from cardd.alerts.alerts import Alerts
+from cardd.alerts.watching import AlertWatch, WatchParts
 from cardd.applications.consent import Consents
 from cardd.applications.pairing import Pairings
 from cardd.applications.registry import Applications
+from cardd.backup.making import BackupParts, Backups
+from cardd.backup.takeup import LEAP
 from cardd.cardreaders import CardReaders
 from cardd.cards.inserted import InsertedCards
 from cardd.cards.modules import CardModules, card_modules_named
@@ -24,7 +28,7 @@ from cardd.cards.testcards import CardParts, TestCards
 from cardd.cards.virtualcards import VirtualCards
 from cardd.clock import Clock
 from cardd.custody.chain import TokenChains
-from cardd.custody.evidence import Evidence, open_instance_key
+from cardd.custody.evidence import Evidence, InstanceKey, open_instance_key
 from cardd.custody.holding import Holding, make_holding
 from cardd.custody.keys import KeyMaker
 from cardd.custody.media import Media, open_media, open_software
@@ -39,6 +43,7 @@ from cardd.igc.names import CaName
 from cardd.igc.pki import Pki, PkiParts
 from cardd.igc.policy import CaKeyAlgorithm, PkiPolicy
 from cardd.igc.publishing import ListKind
+from cardd.logs import configure_logs
 from cardd.machines.asking import SigningMachines
 from cardd.machines.desk import SigningDesk
 from cardd.machines.errors import (
@@ -51,10 +56,16 @@ from cardd.machines.registry import Machines
 from cardd.orders.certificates import Certificates
 from cardd.orders.habilitations import Habilitations
 from cardd.orders.keycustody import CustodyParts, KeyCustody
+from cardd.orders.mail import Mailer
 from cardd.orders.notices import Notices
 from cardd.orders.orders import Orders
 from cardd.orders.parts import OrderParts
+from cardd.outgoing.deliveries import Deliveries
+from cardd.outgoing.routes import Routes
+from cardd.outgoing.sending import Outgoing
 from cardd.progress import Progress, ProgressStep
+from cardd.reload import Reload
+from cardd.retention import Retention
 from cardd.revocation import proxies
 from cardd.revocation.applicationpolicies import FreshnessPolicies
 from cardd.revocation.cache import RevocationCache
@@ -117,6 +128,12 @@ class Parts:
     #: What this machine shows to the others, and signs for them; None where the state is not shared.
     identity: MachineIdentity | None
     desk: SigningDesk | None
+    backups: Backups
+    alerts: Alerts
+    watch: AlertWatch
+    outgoing: Outgoing
+    deliveries: Deliveries
+    retention: Retention
 
 
 @dataclass(frozen=True)
@@ -141,13 +158,16 @@ async def assembled(ground: Ground, address: str) -> AsyncIterator[Parts]:
     evidence = Evidence(ground.store, ground.clock, instance, sealer, _module_of(media, ca_media))
     own = make_holding(ground.store, media, settings.state, sealer, evidence)
     ca = own if ca_media is media else await _ca_holding(ground, ca_media, evidence)
-    tools = _Tools(own, ca, linter, evidence, pki_policy(settings, address), await _identity(ground))
+    tools = _Tools(
+        own, ca, linter, instance, evidence, pki_policy(settings, address), await _identity(ground)
+    )
     modules = await asyncio.to_thread(_card_modules, ground)
     inserted = InsertedCards(ground.store, modules)
     parts = _connected(ground, tools, inserted)
     try:
         yield parts
     finally:
+        await parts.outgoing.close()
         await parts.revocation.close()
         await inserted.close()
         await modules.close()
@@ -204,6 +224,7 @@ class _Tools:
     own: Holding
     ca: Holding
     linter: Linter
+    instance: InstanceKey
     evidence: Evidence
     policy: PkiPolicy
     identity: MachineIdentity | None
@@ -295,6 +316,10 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
             certificates=certificates,
         )
     )
+    alerts = Alerts(store, clock, settings)
+    routes = Routes.from_settings(settings)
+    outgoing = Outgoing(Mailer(settings.smtp), routes.secret)
+    deliveries = Deliveries(store, clock, routes, outgoing.send)
     grace = timedelta(hours=settings.revocation.grace_hours)
     policies = FreshnessPolicies(store, built_in(grace), settings.revocation.policy)
     revocation = revocation_cache(ground, pki, policies)
@@ -339,6 +364,26 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         machines=machines,
         identity=identity,
         desk=None if identity is None else SigningDesk(store, clock, pki, machines, identity),
+        backups=Backups(
+            BackupParts(
+                settings=settings,
+                store=store,
+                clock=clock,
+                pool=pool,
+                keeper=keeper,
+                vault=vault,
+                instance=tools.instance,
+                revocation=revocation,
+            )
+        ),
+        alerts=alerts,
+        watch=AlertWatch(
+            WatchParts(store=store, clock=clock, pool=pool, pki=pki, chains=chains, revocation=revocation),
+            alerts,
+        ),
+        outgoing=outgoing,
+        deliveries=deliveries,
+        retention=Retention(store, clock, settings, deliveries),
     )
 
 
@@ -393,8 +438,10 @@ def revocation_cache(ground: Ground, pki: Pki, policies: FreshnessPolicies) -> R
     )
 
 
-async def start(parts: Parts, progress: Progress) -> None:
+async def start(parts: Parts, progress: Progress, *, restored: bool = False) -> None:
     """Bring the parts from whatever state the last run left to readiness, telling how far it is.
+
+    `restored` says that the state comes from a backup, and that this is its first start.
 
     Raises `CarddError`; what was reached is kept, and the next start goes on from there.
     """
@@ -402,7 +449,7 @@ async def start(parts: Parts, progress: Progress) -> None:
     total = keys + 3
     progress(ProgressStep(0, total, Text("Opening the tokens", "Ouverture des jetons")))
     for holding in parts.holdings:
-        await holding.open()
+        await holding.open(leap=LEAP if restored else 0)
     making = Text("Making the keys of the test PKI", "Création des clés de l’IGC de test")
     progress(ProgressStep(1, total, making))
     await parts.pki.start(lambda made, _: progress(ProgressStep(1 + made, total, making)))
@@ -445,6 +492,43 @@ async def watching(parts: Parts) -> AsyncIterator[None]:
         if parts.virtual.unavailable is None:
             await parts.virtual.reinsert()
         yield
+
+
+def reload_of(parts: Parts) -> Reload:
+    """Return who takes changed settings up while the daemon runs."""
+
+    async def logs(settings: Settings) -> None:
+        configure_logs(settings.log)
+
+    async def routes(settings: Settings) -> None:
+        found = await asyncio.to_thread(Routes.from_settings, settings)
+        parts.deliveries.routes, parts.outgoing.secret = found, found.secret
+
+    async def alerts(settings: Settings) -> None:
+        await routes(settings)
+        await parts.alerts.take_settings(settings)
+
+    async def mail(settings: Settings) -> None:
+        await routes(settings)
+        await parts.notices.take_settings(settings)
+        parts.outgoing.mailer = Mailer(settings.smtp)
+
+    async def lists(settings: Settings) -> None:
+        await parts.revocation.replace_fixed(configured_sources(settings.revocation))
+
+    return Reload(
+        parts.settings,
+        {
+            "log": logs,
+            "alerts": alerts,
+            "webhooks": routes,
+            "retention": parts.retention.take_settings,
+            "smtp": mail,
+            "backup": parts.backups.take_settings,
+            "revocation.lists": lists,
+            "revocation.igc_sante": lists,
+        },
+    )
 
 
 def pki_policy(settings: Settings, address: str) -> PkiPolicy:

@@ -31,6 +31,11 @@ class SettingsError(CarddError):
     )
 
 
+def split(listed: str) -> tuple[str, ...]:
+    """Return the items of a setting that lists them with commas."""
+    return tuple(each.strip() for each in listed.split(",") if each.strip())
+
+
 class PkiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The test PKI. Fixed when the state is first prepared, but for lifetimes of lists."""
 
@@ -347,6 +352,115 @@ class SmtpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     sender: Annotated[str, Meta(description="Sender address of notices.")] = "cardd@localhost"
 
 
+class BackupSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Encrypted backups of the whole state, made on demand and regularly."""
+
+    recipients: Annotated[
+        str,
+        Meta(
+            description="Who can open every backup: age recipients (`age1…`) or SSH public keys, separated by commas."
+        ),
+    ] = ""
+    directory: Annotated[
+        str, Meta(description="Where backups are kept. Empty: `backups` in the state directory.")
+    ] = ""
+    every_hours: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=24 * 31,
+            description="A backup is made this often, in hours, where there are recipients. 0: never.",
+        ),
+    ] = 0
+    keep: Annotated[
+        int,
+        Meta(ge=1, le=1000, description="Backups kept when regular ones are made; older ones are removed."),
+    ] = 7
+
+    @property
+    def named_recipients(self) -> tuple[str, ...]:
+        """Return the recipients, each by itself."""
+        return split(self.recipients)
+
+
+class AlertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the daemon raises an alert about, and when. It looks once a minute."""
+
+    window_minutes: Annotated[
+        int, Meta(ge=1, le=24 * 60, description="The window in which the `…_times` are counted, in minutes.")
+    ] = 15
+    crl_hours: Annotated[
+        int,
+        Meta(ge=0, le=24 * 365, description="A revocation list ends within this many hours. 0: no alert."),
+    ] = 12
+    crl_times: Annotated[int, Meta(ge=1, le=1000, description="Seen so often in the window.")] = 3
+    certificate_days: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=3660,
+            description="Certificates of orders or CAs end within this many days. 0: no alert.",
+        ),
+    ] = 30
+    certificate_times: Annotated[int, Meta(ge=1, le=1000, description="Seen so often in the window.")] = 3
+    copy_times: Annotated[
+        int,
+        Meta(ge=1, le=1000, description="A token in quarantine for its copy, seen so often in the window."),
+    ] = 1
+    module_times: Annotated[
+        int, Meta(ge=1, le=1000, description="No token host runs, seen so often in the window.")
+    ] = 2
+    host_restarts: Annotated[
+        int, Meta(ge=0, le=1000, description="Token hosts restarted so often in the window. 0: no alert.")
+    ] = 5
+    upkeep_times: Annotated[
+        int, Meta(ge=1, le=1000, description="A duty of the upkeep fails, seen so often in the window.")
+    ] = 5
+    repeat_hours: Annotated[
+        int,
+        Meta(ge=0, le=24 * 365, description="Told again after this many hours while it lasts. 0: told once."),
+    ] = 24
+    emails: Annotated[
+        str, Meta(description="Who gets alerts by e-mail (see `[smtp]`), separated by commas.")
+    ] = ""
+
+
+class WebhookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Events sent to other programs, signed (Standard Webhooks) and tried again until they are taken."""
+
+    urls: Annotated[
+        str, Meta(description="Where events are posted, separated by commas; https, or http on this machine.")
+    ] = ""
+    secret_file: Annotated[
+        str,
+        Meta(
+            description="File (0600) whose first line is the signing secret: `whsec_` and 24 to 64 bytes in base64."
+        ),
+    ] = ""
+    events: Annotated[
+        str, Meta(description="Types of events that are sent, separated by commas; `*` stands for anything.")
+    ] = "alert.*,key.copy_noticed,certificate.expiring"
+
+
+class RetentionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How long is kept what is not needed for ever. The journal is never shortened."""
+
+    events_days: Annotated[
+        int, Meta(ge=0, le=3660, description="Events of the stream are kept this many days. 0: for ever.")
+    ] = 90
+    orders_days: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=3660,
+            description="Orders that expired or were cancelled are kept this many days. 0: for ever.",
+        ),
+    ] = 365
+    deliveries_days: Annotated[
+        int, Meta(ge=1, le=3660, description="Webhooks and alert mails that ended are kept this many days.")
+    ] = 30
+
+
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is logged, and how."""
 
@@ -371,6 +485,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             description="Loopback port of the web service. 0: any free one, kept from then on.",
         ),
     ] = 8980
+    stop_seconds: Annotated[
+        int,
+        Meta(ge=0, le=600, description="At a stop, requests under way have this long to end, in seconds."),
+    ] = 20
     clock_offset_days: Annotated[
         float,
         Meta(
@@ -390,6 +508,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     revocation: RevocationSettings = RevocationSettings()
     web: WebSettings = WebSettings()
     smtp: SmtpSettings = SmtpSettings()
+    backup: BackupSettings = BackupSettings()
+    alerts: AlertSettings = AlertSettings()
+    webhooks: WebhookSettings = WebhookSettings()
+    retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()
 
     @property

@@ -44,6 +44,7 @@ if [[ " $* " = *" --with-tests "* ]]; then
     need chromium "the tests of the pages" command -v chromium
     need postgresql "the tests of the shared database" one_of /usr/lib/postgresql/*/bin/initdb
     need iproute2 "the tests of several machines" command -v ip
+    need prometheus "promtool: the tests of the alert rules" command -v promtool
     need default-jre-headless "the tests of the Java trust store" command -v keytool
 fi
 if [[ " $* " = *" --with-bench "* ]]; then

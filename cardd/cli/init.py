@@ -5,7 +5,7 @@ import click
 from cardd.cli.language import say
 from cardd.cli.options import Command, Options, pass_options
 from cardd.cli.output import note, print_json
-from cardd.cli.startup import TOKEN_MODULE, run_on_loop, shown_progress, token_module_option
+from cardd.cli.startup import chosen_module, run_on_loop, shown_progress, token_module_option
 
 
 @click.command("init", cls=Command)
@@ -18,7 +18,7 @@ def command(options: Options, *, token_module: str | None) -> None:
     """
     from cardd import daemon  # noqa: PLC0415  all of the daemon; --help does without
 
-    settings = options.settings(**{TOKEN_MODULE: token_module})
+    settings = options.settings(**chosen_module(token_module))
     with shown_progress() as progress:
         run_on_loop(daemon.prepare(settings, progress))
     if options.json:

@@ -35,9 +35,10 @@ class Options:
         self.address: str | None = None
         self.token_file: str | None = None
 
-    def settings(self, **overrides: Any) -> Settings:
+    def settings(self, *, config_file: Path | None = None, **overrides: Any) -> Settings:
         """Read the settings of the state directory in question; raises `SettingsError`."""
-        return load_settings(os.environ, overrides={"state_dir": self.state_dir, **overrides})
+        given = {"state_dir": self.state_dir, **overrides}
+        return load_settings(os.environ, config_file=config_file, overrides=given)
 
     def client(self) -> Client:
         """Return the daemon of the state directory, or the one that is named by `--address`."""

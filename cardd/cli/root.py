@@ -53,6 +53,9 @@ COMMANDS = {
     "owner": Entry("owner", "Replace the owner's token."),
     "machine": Entry("machines", "List and enrol the machines that share a database."),
     "audit": Entry("audit", "Read and verify the journal."),
+    "config": Entry("config", "Check the settings, and show those in force."),
+    "backup": Entry("backup", "Make an encrypted backup of the whole state."),
+    "restore": Entry("restore", "Put a backup into an empty state directory."),
     "events": Entry("events", "Follow what happens."),
 }
 

@@ -1,10 +1,13 @@
 """`cardd run`: the daemon in the foreground."""
 
+import sys
+
 import click
 
 from cardd.cli.options import Command, Options, pass_options
 from cardd.cli.output import print_json
-from cardd.cli.startup import TOKEN_MODULE, run_on_loop, shown_progress, token_module_option
+from cardd.cli.startup import chosen_module, run_on_loop, shown_progress, token_module_option
+from cardd.settings import Settings
 
 
 @click.command("run", cls=Command)
@@ -27,6 +30,10 @@ def command(options: Options, *, port: int | None, token_module: str | None) -> 
         else:
             click.echo(address)
 
-    settings = options.settings(http_port=port, **{TOKEN_MODULE: token_module})
+    def settings() -> Settings:
+        return options.settings(http_port=port, **chosen_module(token_module))
+
     with shown_progress() as progress:
-        run_on_loop(daemon.run(settings, progress, ready))
+        # On a terminal, SIGHUP is its end, and the daemon's; elsewhere it asks for the settings to be read again.
+        again = None if sys.stdin.isatty() else settings
+        run_on_loop(daemon.run(settings(), progress, ready, again))

@@ -21,14 +21,16 @@ except ImportError:  # not made for Windows
 
 T = TypeVar("T")
 
-#: The setting that `--token-module` stands for.
-TOKEN_MODULE = "tokens.module"  # noqa: S105  a name
-
 token_module_option = click.option(
     "--token-module",
     type=click.Choice(["softhsm2", "tpm2"]),
     help="Where the keys of the structures' certificates are: SoftHSM, or this machine's TPM; kept for later starts.",
 )
+
+
+def chosen_module(name: str | None) -> dict[str, Any]:
+    """Return the setting that `--token-module` stands for, as `Options.settings` takes it."""
+    return {"tokens.module": name}
 
 
 def run_on_loop(work: Coroutine[Any, Any, T]) -> T:

@@ -1,6 +1,7 @@
 """`cardd status`: how the daemon is."""
 
 import http.client
+from datetime import datetime
 from typing import Literal
 
 import click
@@ -24,12 +25,22 @@ class HealthPart(msgspec.Struct, frozen=True, kw_only=True):
     detail: Text | None = None
 
 
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is wrong, and since when."""
+
+    kind: str
+    subject: str
+    detail: Text
+    raised_at: datetime
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """How the daemon says it is."""
 
     status: Literal["ok", "failing"]
     version: str | None = None
     parts: tuple[HealthPart, ...] = ()
+    alerts: tuple[Alert, ...] = ()
 
 
 @click.command("status", cls=Command)
@@ -66,4 +77,5 @@ def health_facts(client: Client, health: Health) -> dict[str, object]:
         say("address", "adresse"): client.address,
         "version": health.version,
         **parts,
+        say("alerts", "alertes"): [alert.detail.in_language(language) for alert in health.alerts],
     }

@@ -5,10 +5,11 @@ and decoded into the published types on demand, so that `--json` shows what the 
 """
 
 import http.client
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
@@ -66,6 +67,15 @@ class Client:
     ) -> Answer:
         """GET a path under `/api/v1`; an error status that is `welcome` is an answer like others."""
         return self._send("GET", path, query=query, accept=accept, welcome=welcome)
+
+    def download(self, path: str, target: IO[bytes]) -> None:
+        """Write what a path answers into an open file, piece by piece; raises as `get` does."""
+        with self._connected(ANSWER_SECONDS) as connection:
+            connection.request("GET", API_PREFIX + path, headers=self._headers(accept="*/*"))
+            response = connection.getresponse()
+            if response.status != http.client.OK:
+                raise problem_of(response.status, response.read())
+            shutil.copyfileobj(response, target)
 
     def post(
         self,

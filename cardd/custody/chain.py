@@ -67,11 +67,11 @@ class Link(msgspec.Struct, frozen=True):
     counter: int
     hash: str
 
-    def next(self) -> "Link":
-        """Return a value that nobody can foretell."""
+    def next(self, leap: int = 0) -> "Link":
+        """Return a value that nobody can foretell, its counter `leap` further than the next."""
         fresh = secrets.token_bytes(_RANDOM_BYTES)
         content = f"{self.counter}:{self.hash}:".encode() + fresh
-        return Link(self.counter + 1, hashlib.sha256(content).hexdigest())
+        return Link(self.counter + 1 + leap, hashlib.sha256(content).hexdigest())
 
 
 _FIRST = Link(0, "")
@@ -89,10 +89,14 @@ class TokenChains:
         #: A token and its row are compared and advanced by one task at a time, or each would take the other for a copy.
         self._turns: defaultdict[TokenSerial, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def start(self, records: tuple[TokenRecord, ...]) -> None:
-        """At start: check every token's chain and advance it; what diverged, now or before, is closed off."""
+    async def start(self, records: tuple[TokenRecord, ...], *, leap: int = 0) -> None:
+        """At start: check every token's chain and advance it; what diverged, now or before, is closed off.
+
+        After a restore from a backup the counters `leap`: the state that was lost had advanced them since.
+        """
         for record in records:
-            await self.check(record, advance=True)
+            async with self._turns[record.serial]:
+                await self._check(record, advance=True, leap=leap)
 
     async def advance_used(self, records: tuple[TokenRecord, ...]) -> None:
         """Check and advance the chains of tokens whose keys were used often since, and of new ones."""
@@ -121,7 +125,7 @@ class TokenChains:
                 label = (await connection.execute(statement)).scalar_one()
             await self._note_quarantine(serial, label, Divergence.ELSEWHERE)
 
-    async def _check(self, record: TokenRecord, *, advance: bool) -> Divergence | None:
+    async def _check(self, record: TokenRecord, *, advance: bool, leap: int = 0) -> Divergence | None:
         row = await self._row(record.serial)
         if row is not None and row.quarantined_at is not None:
             self._close_off(record)
@@ -133,7 +137,7 @@ class TokenChains:
                     await self._pool.list_tokens(refresh=True)
                     shown, divergence = await self._compared(record.serial, row)
                 if divergence is None and advance:
-                    await self._advance(record.serial, shown or _FIRST)
+                    await self._advance(record.serial, shown or _FIRST, leap)
         except TokenAbsentFaultError:
             _log.error("custody.chain_not_checked", token=record.serial, why="token_absent")
             return None
@@ -254,8 +258,8 @@ class TokenChains:
             for row in rows
         )
 
-    async def _advance(self, serial: TokenSerial, present: Link) -> None:
-        following = present.next()
+    async def _advance(self, serial: TokenSerial, present: Link, leap: int = 0) -> None:
+        following = present.next(leap)
         values = {
             "counter": present.counter,
             "hash": present.hash,

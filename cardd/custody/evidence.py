@@ -78,6 +78,10 @@ class InstanceKey:
         """The public half."""
         return self.public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
 
+    def raw(self) -> bytes:
+        """Return the private half, for an encrypted backup."""
+        return _raw(self._key)
+
     def sign(self, statement: KeyStatement) -> str:
         """Return the statement as a JWS."""
         header = _encoded(msgspec.json.encode(_Header(kid=self.id)))
@@ -93,15 +97,22 @@ def open_instance_key(state: Path, sealer: Sealer) -> InstanceKey:
     """
     path = state / _KEY_FILE
     if not path.is_file():
-        made = Ed25519PrivateKey.generate()
-        raw = made.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
-        write_secret(path, sealer.seal(raw, _PURPOSE))
+        reseal_instance_key(state, sealer, _raw(Ed25519PrivateKey.generate()))
     key = InstanceKey(Ed25519PrivateKey.from_private_bytes(sealer.open(path.read_bytes(), _PURPOSE)))
     public = state / INSTANCE_PEM
     if not public.is_file() or public.read_text("ascii") != key.pem:
         write_secret(public, key.pem.encode("ascii"))
         public.chmod(0o644)
     return key
+
+
+def reseal_instance_key(state: Path, sealer: Sealer, raw: bytes) -> None:
+    """Put an instance key (32 bytes, as `InstanceKey.raw` gives it) into a state directory, sealed to it."""
+    write_secret(state / _KEY_FILE, sealer.seal(raw, _PURPOSE))
+
+
+def _raw(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
 
 
 class Evidence:

@@ -28,12 +28,14 @@ class Holding:
     chains: TokenChains
     maker: KeyMaker
 
-    async def open(self) -> None:
-        """Start the token hosts, and take up what the last run left."""
+    async def open(self, *, leap: int = 0) -> None:
+        """Start the token hosts, and take up what the last run left; `leap` is that of `TokenChains.start`."""
         with token_errors_translated():
             await self.pool.start()
         await self.keeper.reopen()
-        await self.chains.start(await self.keeper.list())
+        await self.chains.start(await self.keeper.list(), leap=leap)
+        if leap:
+            await self.keeper.reassess()
         await self.intents.recover()
 
     async def compare(self) -> None:

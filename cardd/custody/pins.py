@@ -17,7 +17,7 @@ is withdrawn the token gets a new one, which is first recorded beside the old.
 import asyncio
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -148,6 +148,29 @@ class PinVault:
     def changing(self) -> tuple[TokenSerial, ...]:
         """Return the tokens whose change of PIN was cut short."""
         return tuple(serial for serial in self.serials() if (self._held(serial) / _NEXT).is_file())
+
+    def unsealed(self) -> dict[str, tuple[str, str]]:
+        """Return both PINs of every record by the record's place in the vault, for an encrypted backup.
+
+        Raises:
+            SealBrokenError: one was sealed by another state or on another machine.
+        """
+        records = [path for path in self._directory.glob("*/*") if path.name in (_SEALED, _NEXT)]
+        opened = ((path, self._pins(path.parent, path.name)) for path in sorted(records))
+        return {
+            str(path.relative_to(self._directory)): (pins.user.reveal(), pins.security_officer.reveal())
+            for path, pins in opened
+        }
+
+    def reseal(self, records: Mapping[str, tuple[str, str]]) -> None:
+        """Put back what `unsealed` returned elsewhere, sealed to this state and machine."""
+        for place, (user, officer) in records.items():
+            folder, _, name = place.partition("/")
+            if not folder.startswith((_HELD, _PENDING)) or name not in (_SEALED, _NEXT):
+                raise ValueError(f"{place!r} is no place of the vault")
+            path = self._directory / folder / name
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            self._write(path, TokenPins(Secret(user), Secret(officer)))
 
     def _pending(self, label: str) -> Path:
         return self._directory / f"{_PENDING}{quote(label, safe='')}"

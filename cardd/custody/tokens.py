@@ -22,6 +22,7 @@ from cardd.errors import ConflictError, NotFoundError
 from cardd.store import Store, Transaction
 from cardd.store.tables import certificates, key_registry, orders, tokens
 from cardd.text import Text
+from cardd_pkcs11.errors import TokenNotFoundError
 from cardd_pkcs11.operations import TokenPool
 from cardd_pkcs11.pool import TokenHostPool
 from cardd_pkcs11.types import CustodyLevel, TokenSerial
@@ -191,6 +192,18 @@ class TokenKeeper:
             tx.journal("token.pin_exported", f"token:{record.serial}", label=record.label)
         await asyncio.to_thread(self._vault.export, record.serial)
         return await self.get(record.serial)
+
+    async def reassess(self) -> None:
+        """Show what each token's keys are worth on this machine, after a restore from a backup of another."""
+        for record in await self.list():
+            try:
+                level = await asyncio.to_thread(self._level, record.serial)
+            except TokenNotFoundError:  # its module is not on this machine
+                continue
+            if level is not record.level:
+                async with self._store.transaction() as tx:
+                    await _set_level(tx, record.serial, level)
+                    tx.journal("token.level_changed", f"token:{record.serial}", level=level.value)
 
     async def withdraw_pin(self, name: str) -> TokenRecord:
         """Give a structure token a new PIN, sealed, and remove the file of the old one.

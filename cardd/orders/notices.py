@@ -63,6 +63,10 @@ class Notices:
         self._settings = settings
         self._mailer = mailer or Mailer(settings.smtp)
 
+    async def take_settings(self, settings: Settings) -> None:
+        """Use another mail server from now on."""
+        self._mailer = Mailer(settings.smtp)
+
     async def queue_due(self) -> int:
         """Tell of every active certificate that has come within its notice period; return how many.
 

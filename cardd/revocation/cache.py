@@ -6,6 +6,7 @@ Its rooms: `holdings` (what is held now), `answering`, `renewals` (lists of othe
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 
 from cryptography import x509
 
@@ -51,9 +52,18 @@ class RevocationCache:
         for leftover in await asyncio.to_thread(lambda: list(incoming.glob("*"))):
             leftover.unlink(missing_ok=True)
         await self._holdings.open()
-        await self._take_fixed()
+        await self._take_fixed(self._parts.fixed)
         self._holdings.see()
         await self.take_local()
+
+    async def replace_fixed(self, fixed: Sequence[NewSource]) -> None:
+        """Keep these lists as those of the settings from now on."""
+        await self._take_fixed(fixed)
+        self._holdings.see()
+
+    async def copy_index(self, directory: Path) -> None:
+        """Copy the index into an empty directory; the files of its lists are beside the index and never change."""
+        await self._holdings.copy_index(directory)
 
     async def close(self) -> None:
         """End fetches and the indexer, and let go of the index."""
@@ -227,9 +237,9 @@ class RevocationCache:
             **more,
         )
 
-    async def _take_fixed(self) -> None:
+    async def _take_fixed(self, fixed: Sequence[NewSource]) -> None:
         """Bring the sources of the settings up to date; those no longer there are forgotten."""
-        wanted = {new.id: new for new in self._parts.fixed}
+        wanted = {new.id: new for new in fixed}
         for source in self._holdings.sources.all():
             if source.origin in ("settings", "igc-sante") and source.id not in wanted:
                 async with self._parts.store.transaction() as tx:

@@ -50,6 +50,10 @@ class Holdings:
                 # What is missing is not held: answers say so, and the lists are fetched again.
                 _log.warning("index not rebuilt", error=error.detail.en)
 
+    async def copy_index(self, directory: Path) -> None:
+        """Copy the index into an empty directory; the files of its lists are beside the index and never change."""
+        await asyncio.to_thread(self.index.copy_to, directory)
+
     async def close(self) -> None:
         """End the indexer and let go of the index."""
         await self.indexer.close()

@@ -100,6 +100,10 @@ class IndexReader:
         self._snapshot = Snapshot(transaction, lists, tables, len(tables) < len(known))
         return self._snapshot
 
+    def copy_to(self, directory: Path) -> None:
+        """Copy the index as committed last into an empty directory, whatever the writer does meanwhile."""
+        self._environment.copy(str(directory), compact=True)
+
     def archived(self, source: CrlId) -> list[Archived]:
         """Return the archive of a source, oldest first."""
         database = self._handles.get(_ARCHIVE)

@@ -200,6 +200,12 @@ class Store:
             await self._tell_committed(published)
 
     @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Let no transaction of this process begin while the context is open."""
+        async with self._turn:
+            yield
+
+    @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Open a read-only view of one committed state."""
         with unavailability():

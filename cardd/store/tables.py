@@ -407,6 +407,40 @@ notices = sa.Table(
     sa.Index("ix_notices_sent_at_due_at", "sent_at", "due_at"),
 )
 
+#: What is wrong and was told of; a row goes once it is over.
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    _text("kind", primary_key=True),
+    _text("subject", primary_key=True),
+    sa.Column("detail", sa.JSON, nullable=False, comment="what is wrong, in English and French"),
+    _time("raised_at", nullable=False),
+    _time("told_at", nullable=False),
+)
+
+#: Where events are sent, and how far each has come in the outbox.
+outgoing_targets = sa.Table(
+    "outgoing_targets",
+    metadata,
+    _text("target", primary_key=True, comment="https:, http: or mailto: address"),
+    sa.Column("last_event", sa.BigInteger, nullable=False, comment="events up to this number were looked at"),
+)
+
+#: Events on their way to a target, or there.
+outgoing_deliveries = sa.Table(
+    "outgoing_deliveries",
+    metadata,
+    _text("target", primary_key=True),
+    sa.Column("event_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("event", sa.JSON, nullable=False, comment="what is sent, as it was when it happened"),
+    _time("due_at"),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    _time("ended_at"),
+    sa.Column("delivered", sa.Boolean, nullable=False),
+    _text("last_error", nullable=True),
+    sa.Index("ix_outgoing_deliveries_due_at", "due_at"),
+)
+
 #: Lists of a machine's revocation cache: where each comes from, and how its last fetch went. Entries are in the index.
 crl_sources = sa.Table(
     "crl_sources",

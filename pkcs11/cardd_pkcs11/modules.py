@@ -4,14 +4,15 @@ The first pool is the one that must work. A module of another that does not answ
 the daemon its tokens and nothing else.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
 import structlog
 
 from cardd_pkcs11 import protocol
 from cardd_pkcs11.errors import TokenError, TokenNotFoundError
-from cardd_pkcs11.operations import PinSource, PoolCounters, TokenPool
+from cardd_pkcs11.operations import Observer, PinSource, PoolCounters, TokenPool
 from cardd_pkcs11.pool import TokenHostPool
 from cardd_pkcs11.profiles import ModuleProfile
 from cardd_pkcs11.tasks import together
@@ -35,6 +36,24 @@ class TokenModules(TokenPool):
         each = [pool.counters for pool in self._pools]
         names = PoolCounters.__struct_fields__
         return PoolCounters(**{name: sum(getattr(one, name) for one in each) for name in names})
+
+    @property
+    def counters_by_module(self) -> Mapping[str, PoolCounters]:
+        """The sums over the hosts of each module (see `TokenPool`)."""
+        return {pool.profile.name: pool.counters for pool in self._pools}
+
+    def observe(self, observer: Observer) -> None:
+        """Tell `observer` of the calls of every module (see `TokenPool`)."""
+        for pool in self._pools:
+            pool.observe(observer)
+
+    @asynccontextmanager
+    async def unchanging(self) -> AsyncIterator[None]:
+        """Let nothing be written in any module (see `TokenPool`)."""
+        async with AsyncExitStack() as stack:
+            for pool in self._pools:
+                await stack.enter_async_context(pool.unchanging())
+            yield
 
     async def start(self) -> None:
         """Start every host of the first module; the others' are started when first needed."""

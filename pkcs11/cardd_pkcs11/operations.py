@@ -1,12 +1,14 @@
 """The operations on tokens as asyncio methods, the same for one host, for a pool of them, and for several pools."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeVar
 
 import msgspec
 
 from cardd_pkcs11 import protocol
+from cardd_pkcs11.errors import TokenErrorCode
 from cardd_pkcs11.profiles import ModuleProfile
 from cardd_pkcs11.types import (
     DecryptMechanism,
@@ -26,6 +28,7 @@ from cardd_pkcs11.types import (
 
 T = TypeVar("T")
 PinSource = Callable[[], Secret]
+Observer = Callable[[protocol.Call[Any], float, TokenErrorCode | None], None]
 
 
 class TokenOperations(ABC):
@@ -237,6 +240,19 @@ class TokenPool(TokenOperations):
     @abstractmethod
     def counters(self) -> PoolCounters:
         """The sum over all hosts."""
+
+    @property
+    @abstractmethod
+    def counters_by_module(self) -> Mapping[str, PoolCounters]:
+        """The sums over the hosts of each module, by its profile's name."""
+
+    @abstractmethod
+    def observe(self, observer: Observer) -> None:
+        """Tell `observer` of every call that ends: the call, its seconds, and how it failed, None where it did not."""
+
+    @abstractmethod
+    def unchanging(self) -> AbstractAsyncContextManager[None]:
+        """Let nothing be written on any token while the context is open: what would write waits."""
 
     @abstractmethod
     async def start(self) -> None:

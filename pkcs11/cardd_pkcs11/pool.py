@@ -15,10 +15,12 @@ writer, who knows them all.
 """
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import structlog
 
@@ -30,11 +32,12 @@ from cardd_pkcs11.errors import (
     PinIncorrectError,
     PinLockedError,
     TokenError,
+    TokenErrorCode,
     TokenNotFoundError,
     TokenQuarantinedError,
     TokenRemovedError,
 )
-from cardd_pkcs11.operations import PinSource, PoolCounters, TokenPool
+from cardd_pkcs11.operations import Observer, PinSource, PoolCounters, TokenPool
 from cardd_pkcs11.policy import Deadlines
 from cardd_pkcs11.profiles import ModuleProfile
 from cardd_pkcs11.tasks import together
@@ -49,6 +52,20 @@ _AT_THE_WRITER = (
     protocol.StoreData,
     protocol.ReadData,
     protocol.Destroy,
+)
+#: Calls that write into the module's store; a login notes wrong PINs there.
+_CHANGES: frozenset[type] = frozenset(
+    {
+        protocol.InitToken,
+        protocol.InitPin,
+        protocol.Login,
+        protocol.ChangePin,
+        protocol.Unblock,
+        protocol.GenerateKeyPair,
+        protocol.StoreCertificate,
+        protocol.StoreData,
+        protocol.Destroy,
+    }
 )
 #: Calls that use a private key.
 _USES = (protocol.Sign, protocol.Decrypt)
@@ -72,6 +89,45 @@ class _Home(NamedTuple):
     @property
     def alive(self) -> bool:
         return self.host.running and self.host.generation == self.generation
+
+
+def _unobserved(_call: protocol.Call[Any], _seconds: float, _error: TokenErrorCode | None) -> None:
+    """Take no notice."""
+
+
+class _Gate:
+    """Lets many through while it is open; closing waits for those inside, and one closes it at a time."""
+
+    def __init__(self) -> None:
+        self._inside = 0
+        self._changed = asyncio.Condition()
+        self._is_closed = False
+
+    @asynccontextmanager
+    async def passing(self) -> AsyncIterator[None]:
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._is_closed)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+            async with self._changed:
+                self._changed.notify_all()
+
+    @asynccontextmanager
+    async def closed(self) -> AsyncIterator[None]:
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._is_closed)
+            self._is_closed = True
+        try:
+            async with self._changed:
+                await self._changed.wait_for(lambda: not self._inside)
+            yield
+        finally:
+            self._is_closed = False
+            async with self._changed:
+                self._changed.notify_all()
 
 
 class TokenHostPool(TokenPool):
@@ -104,6 +160,9 @@ class TokenHostPool(TokenPool):
         self._writers: dict[TokenSerial, int] = {}
         self._closed_off: set[TokenSerial] = set()
         self._uses: Counter[TokenSerial] = Counter()
+        self._changes = _Gate()
+        #: Told of every call: its kind, how long it took in seconds, and the code of its error, if it failed.
+        self._observer: Observer = _unobserved
 
     @property
     def hosts(self) -> tuple[TokenHost, ...]:
@@ -155,6 +214,21 @@ class TokenHostPool(TokenPool):
         """Return how often keys of a token were used (see `TokenPool`)."""
         return self._uses[serial]
 
+    @property
+    def counters_by_module(self) -> Mapping[str, PoolCounters]:
+        """The sums over all hosts of the one module (see `TokenPool`)."""
+        return {self.profile.name: self.counters}
+
+    def observe(self, observer: Observer) -> None:
+        """Tell `observer` of every call that ends (see `TokenPool`)."""
+        self._observer = observer
+
+    @asynccontextmanager
+    async def unchanging(self) -> AsyncIterator[None]:
+        """Let nothing be written on any token while the context is open: what would write waits."""
+        async with self._changes.closed():
+            yield
+
     async def let_go(self, serial: TokenSerial) -> None:
         """Stop keeping a token open (see `TokenPool`)."""
         self._pin_sources.pop(serial, None)
@@ -185,6 +259,19 @@ class TokenHostPool(TokenPool):
         """
         if call.about in self._closed_off:
             raise TokenQuarantinedError(f"the token {call.about} is in quarantine")
+        began, outcome = time.monotonic(), None
+        try:
+            if type(call) in _CHANGES:
+                async with self._changes.passing():
+                    return await self._routed(call, deadline)
+            return await self._routed(call, deadline)
+        except TokenError as error:
+            outcome = error.code
+            raise
+        finally:
+            self._observer(call, time.monotonic() - began, outcome)
+
+    async def _routed(self, call: protocol.Call[T], deadline: float | None) -> T:
         if isinstance(call, protocol.Login):
             return cast("T", await self._interactive_login(call, deadline))
         if isinstance(call, protocol.Logout | protocol.Forget):
@@ -229,7 +316,8 @@ class TokenHostPool(TokenPool):
         """Carry out a call about a token that is logged in interactively; uses of its keys also at a helper."""
         if isinstance(call, _PIN_CHANGES):
             await self._dismiss_helpers(serial)
-        if isinstance(call, _USES):
+        is_use: bool = isinstance(call, _USES)
+        if is_use:
             able = [home, *(helper for helper in self._helpers.get(serial, ()) if helper.alive)]
             least_busy = min(able, key=lambda each: each.host.counters.busy)
             if least_busy is not home:

@@ -6,24 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.conftest import DaemonMaker
+from tests.support.ordering import ordered
 from tests.support.running import QUICK, RunningDaemon
 
 EC = {**QUICK, "CARDD_PKI__CA_ALGORITHM": "ec_p256"}
-
-
-def _order(daemon: RunningDaemon) -> dict[str, Any]:
-    session, habilitation = daemon.open_session()
-    body = {
-        "offer": "ORG", "usage": "AUTH_CLI", "structure": habilitation["structures"][0]["id"], "service": "COPY",
-        "contacts": ["tests@example.org"], "key": {"source": "token", "algorithm": "ec_p256"},
-    }  # fmt: skip
-    answer = daemon.call("POST", "/api/v1/orders", body, headers={"Card-Session": session})
-    assert answer.status == 201, answer.body
-    retrieval = {"revocation_code": "code-1234", "confirmation": "code-1234", "accept_terms": True}
-    path = f"/api/v1/orders/{answer.json['id']}/retrieval"
-    assert daemon.call("POST", path, retrieval, headers={"Card-Session": session}).status == 201
-    order: dict[str, Any] = daemon.call("GET", f"/api/v1/orders/{answer.json['id']}").json
-    return order
 
 
 def _structure_token(daemon: RunningDaemon) -> dict[str, Any]:
@@ -48,7 +34,7 @@ def test_a_token_put_back_from_a_copy_is_noticed_and_its_owner_decides(
 ) -> None:
     daemon = make_daemon(tmp_path / "state", EC)
     daemon.start()
-    order = _order(daemon)
+    order = ordered(daemon)
     daemon.stop()
     daemon.start()
     token = _structure_token(daemon)
@@ -78,7 +64,7 @@ def test_a_token_put_back_from_a_copy_is_noticed_and_its_owner_decides(
     assert json.loads(decided.stdout)["revoked"] == [order["certificate"]]
     certificate = daemon.call("GET", f"/api/v1/certificates/{order['certificate']}").json
     assert (certificate["state"], certificate["revocation_reason"]) == ("revoked", "key_compromise")
-    again = _order(daemon)
+    again = ordered(daemon)
     assert again["token"] == order["token"], "the structure goes on with a new token of that name"
     assert _structure_token(daemon)["serial"] is not None
     assert daemon.cli("token", "release", token["serial"], "--yes", check=False).returncode == 1

@@ -164,7 +164,7 @@ def test_nothing_moves_for_who_wants_no_motion(
     watched = Watched(chromium, browsed_daemon, locale="fr-FR").sign_in()
     moving = {}
     for wish in ("no-preference", "reduce"):
-        watched.page.emulate_media(reduced_motion=wish)  # type: ignore[arg-type]
+        watched.page.emulate_media(reduced_motion=wish)
         moving[wish] = watched.page.evaluate(
             """() => {
                 const line = document.createElement("p");

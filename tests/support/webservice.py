@@ -19,9 +19,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from cardd.alerts.alerts import AlertView
 from cardd.applications.consent import Consents
 from cardd.applications.pairing import Pairings
 from cardd.applications.registry import Applications
+from cardd.backup.types import BackupRequest, BackupView
 from cardd.cards.errors import CardSessionUnknownError, CardUnknownError, PinIncorrectError
 from cardd.cards.sessions import CardSession
 from cardd.cards.types import (
@@ -104,6 +106,7 @@ KNOWN_ORDER = OrderId("o1")
 PIN = "1234"
 #: The key and the token that are always there.
 KEY = "0a" * 32
+BACKUP = "cardd-20260302T090000Z-1a2b.tar.age"
 TOKEN = "0123456789abcdef"
 _DATABASE = "cardd.sqlite3"
 STRUCTURE = StructureView(id=StructureId("318751275100020"), name="HOPITAL DE TEST")
@@ -329,6 +332,40 @@ class Keys:
 
 
 @dataclass
+class Backups:
+    """One backup that is always there."""
+
+    file: Path
+    made: list[BackupRequest] = field(default_factory=list)
+
+    async def make(self, request: BackupRequest) -> BackupView:
+        self.made.append(request)
+        return backup_view()
+
+    async def list(self) -> list[BackupView]:
+        return [backup_view()]
+
+    async def path(self, name: str) -> Path:
+        if name != BACKUP:
+            raise NotFoundError.of(Text("backup", "sauvegarde"), name)
+        self.file.write_bytes(b"age-encryption.org/v1\n")
+        return self.file
+
+    async def delete(self, name: str) -> None:
+        await self.path(name)
+
+
+@dataclass
+class Alerts:
+    """Nothing is wrong, unless a test says so."""
+
+    raised: list[AlertView] = field(default_factory=list)
+
+    async def list(self) -> list[AlertView]:
+        return self.raised
+
+
+@dataclass
 class Pki:
     """One CA that publishes bytes."""
 
@@ -444,6 +481,8 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
         "pairings": Pairings(store, clock, applications),
         "consents": Consents(store, clock),
         "machines": Machines(store, clock),
+        "alerts": Alerts(),
+        "backups": Backups(directory / "backup"),
     }
     return Services(**(values | replaced))
 
@@ -524,6 +563,13 @@ def certificate_view() -> CertificateView:
         not_after=START + timedelta(days=1095), days_left=1095, public_key_sha256="00" * 32,
         custody="software", pkcs11_uri=None, contacts=(), issued_at=START, revoked_at=None,
         revocation_reason=None, certificate=CERTIFICATE, pem="", chain=(CERTIFICATE,),
+    )  # fmt: skip
+
+
+def backup_view() -> BackupView:
+    """Return a backup."""
+    return BackupView(
+        name=BACKUP, made_at=START, size=22, sha256="0b" * 32, recipients=("age1…",), tokens=()
     )  # fmt: skip
 
 

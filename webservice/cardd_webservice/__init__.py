@@ -4,10 +4,9 @@ from cardd_webservice.application import create_application
 from cardd_webservice.errors import PortTakenError
 from cardd_webservice.guard.tokens import ensure_owner_token
 from cardd_webservice.server import Reservation, reserve_port, serving
-from cardd_webservice.services import HealthPart, Services
+from cardd_webservice.services import Services
 
 __all__ = [
-    "HealthPart",
     "PortTakenError",
     "Reservation",
     "Services",

@@ -4,7 +4,7 @@ import msgspec
 from aiohttp import web
 
 from cardd_webservice.metrics import METRICS
-from cardd_webservice.operations import API_PREFIX
+from cardd_webservice.operations import API_PREFIX, SERVICES
 
 OPENAPI: web.AppKey[bytes] = web.AppKey("openapi", bytes)
 OPENAPI_PATH = f"{API_PREFIX}/openapi.json"
@@ -18,6 +18,7 @@ async def openapi(request: web.Request) -> web.Response:
 
 async def metrics(request: web.Request) -> web.Response:
     """Answer the daemon's numbers in Prometheus' text form."""
+    await request.app[SERVICES].refresh_metrics()
     body, content_type = request.app[METRICS].exposition()
     return web.Response(body=body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 

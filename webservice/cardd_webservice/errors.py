@@ -210,6 +210,27 @@ class PortTakenError(ConflictError):
     title = Text("The port is taken", "Le port est occupé")
 
 
+class SocketRefusedError(CarddError):
+    """The service manager handed over a socket that is not of this machine alone, or of several ports."""
+
+    code = "socket_refused"
+    title = Text("A socket handed over is refused", "Un point d’écoute transmis est refusé")
+    default_advice = Text(
+        "Let the socket unit listen on 127.0.0.1 and [::1], one port, and on Unix sockets only.",
+        "L’unité de socket ne doit écouter que sur 127.0.0.1 et [::1], sur un seul port, et sur des sockets Unix.",
+    )
+
+    @classmethod
+    def of(cls, address: str) -> "SocketRefusedError":
+        """Make the error for an address."""
+        return cls(
+            Text(
+                f"The socket on {address} is not the daemon’s to serve.",
+                f"Le point d’écoute {address} n’est pas de ceux que le démon sert.",
+            )
+        )
+
+
 class RuntimeDirectoryError(CarddError):
     """The directory of the Unix socket is open to other users; the daemon does not start with it."""
 

@@ -5,7 +5,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +15,15 @@ from aiohttp import web
 
 from cardd.settings import Settings
 from cardd.text import Text
-from cardd_webservice.errors import PortTakenError, RuntimeDirectoryError
+from cardd_webservice.errors import PortTakenError, RuntimeDirectoryError, SocketRefusedError
 from cardd_webservice.guard.connections import connection_factory
 
 SOCKET_NAME = "cardd.sock"
 
 #: Connections that wait to be accepted.
 _BACKLOG = 128
-#: Seconds that running requests have to end at a stop.
-_SHUTDOWN_SECONDS = 5.0
+#: Seconds that running requests have to end at a stop, where no setting says.
+_STOP_SECONDS = 5.0
 #: Longest path of a Unix socket in bytes (`sun_path` of unix(7), with its final zero).
 _LONGEST_SOCKET_PATH = 107
 _ATTEMPTS_AT_A_FREE_PORT = 20
@@ -38,6 +38,8 @@ class Reservation:
 
     port: int
     sockets: tuple[socket.socket, ...]
+    unix: tuple[socket.socket, ...] = ()
+    """Handed over by the service manager, instead of one made in the runtime directory."""
 
     @property
     def address(self) -> str:
@@ -46,8 +48,28 @@ class Reservation:
 
     def close(self) -> None:
         """Give the port back."""
-        for held in self.sockets:
+        for held in (*self.sockets, *self.unix):
             held.close()
+
+
+def adopted(handed: Sequence[socket.socket]) -> Reservation | None:
+    """Return the port of sockets that a service manager holds for the daemon; None where there is none of TCP.
+
+    Raises `SocketRefusedError` for one that is not of this machine alone.
+    """
+    tcp = tuple(each for each in handed if each.family in (socket.AF_INET, socket.AF_INET6))
+    for each in tcp:
+        host, port = each.getsockname()[:2]
+        if host not in ("127.0.0.1", "::1"):
+            raise SocketRefusedError.of(host)
+        if port != tcp[0].getsockname()[1]:
+            raise SocketRefusedError.of(f"{host}:{port}")
+    return Reservation(tcp[0].getsockname()[1], tcp, unix_of(handed)) if tcp else None
+
+
+def unix_of(handed: Sequence[socket.socket]) -> tuple[socket.socket, ...]:
+    """Return the Unix sockets among those handed over."""
+    return tuple(each for each in handed if each.family == socket.AF_UNIX)
 
 
 def reserve_port(settings: Settings, *, port: int | None = None) -> Reservation:
@@ -65,23 +87,28 @@ def reserve_port(settings: Settings, *, port: int | None = None) -> Reservation:
 
 @asynccontextmanager
 async def serving(
-    application: web.Application, reservation: Reservation, runtime_directory: Path
+    application: web.Application,
+    reservation: Reservation,
+    runtime_directory: Path,
+    stop_seconds: float = _STOP_SECONDS,
 ) -> AsyncIterator[str]:
     """Serve on the reserved port and on `cardd.sock` while the context is open; yields the address.
+
+    At the end no new connection is taken, and requests under way have `stop_seconds` to end.
 
     Raises `PortTakenError` where another program listens on the port or the socket, and
     `RuntimeDirectoryError` where the socket would not be private.
     """
-    runner = web.AppRunner(
-        application, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_SECONDS
-    )
+    runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=stop_seconds)
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
         stack.callback(reservation.close)
         sockets = list(reservation.sockets)
         for held in sockets:
             _listen(held, reservation.port)
-        if hasattr(socket, "AF_UNIX"):
+        if reservation.unix:
+            sockets.extend(reservation.unix)
+        elif hasattr(socket, "AF_UNIX"):
             sockets.append(stack.enter_context(_unix_socket(runtime_directory)))
         stack.push_async_callback(runner.cleanup)
         await runner.setup()

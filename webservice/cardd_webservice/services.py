@@ -3,15 +3,18 @@
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import msgspec
 from cryptography import x509
 from prometheus_client import CollectorRegistry
 
+from cardd.alerts.alerts import AlertView
 from cardd.applications.consent import Consents
 from cardd.applications.pairing import Pairings
 from cardd.applications.registry import Applications
+from cardd.backup.types import BackupRequest, BackupView
 from cardd.cards.sessions import CardSession
 from cardd.cards.types import (
     AuthenticationRequest,
@@ -33,6 +36,7 @@ from cardd.clock import Clock
 from cardd.custody.tokens import TokenRecord
 from cardd.custody.types import Decision, EvidenceView, KeyView, Quarantine, QuarantineOutcome, SweepReport
 from cardd.events import EventBus
+from cardd.health import HealthPart
 from cardd.igc.authority import Authority
 from cardd.igc.names import CaName
 from cardd.igc.ocsp import OcspReply
@@ -71,7 +75,7 @@ from cardd.revocation.types import (
 from cardd.revocation.verdicts import ValidationRequest, ValidationView
 from cardd.settings import Settings
 from cardd.store import Store
-from cardd.text import Language, Text
+from cardd.text import Language
 from cardd_webservice.guard.tokens import OwnerToken
 
 T = TypeVar("T")
@@ -451,12 +455,32 @@ class PreparedLists(Protocol):
         ...
 
 
-class HealthPart(msgspec.Struct, frozen=True, kw_only=True):
-    """One part of the daemon and whether it answers."""
+class Backups(Protocol):
+    """Backups of the whole state."""
 
-    name: str
-    ok: bool
-    detail: Text | None = None
+    async def make(self, request: BackupRequest) -> BackupView:
+        """Make a backup now."""
+        ...
+
+    async def list(self) -> Sequence[BackupView]:
+        """Return the backups kept, newest first."""
+        ...
+
+    async def path(self, name: str) -> Path:
+        """Return the file of a backup."""
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Remove a backup."""
+        ...
+
+
+class Alerts(Protocol):
+    """What is wrong and was told of."""
+
+    async def list(self) -> Sequence[AlertView]:
+        """Return the alerts raised now, the oldest first."""
+        ...
 
 
 class TokenView(msgspec.Struct, frozen=True, kw_only=True):
@@ -480,6 +504,10 @@ async def _no_parts() -> tuple[HealthPart, ...]:
 
 async def _no_tokens() -> tuple[TokenView, ...]:
     return ()
+
+
+async def _nothing_to_refresh() -> None:
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -509,7 +537,11 @@ class Services:
     pairings: Pairings
     consents: Consents
     machines: Machines
+    backups: Backups
+    alerts: Alerts
     tokens: Callable[[], Awaitable[Sequence[TokenView]]] = _no_tokens
     health: Callable[[], Awaitable[Sequence[HealthPart]]] = _no_parts
     """Parts beside the store, which the web service asks itself."""
     metrics: CollectorRegistry = field(default_factory=CollectorRegistry)
+    refresh_metrics: Callable[[], Awaitable[None]] = _nothing_to_refresh
+    """Brings those numbers up to date that are not read by themselves."""

@@ -223,3 +223,15 @@ async def test_letting_go_of_a_token_closes_it(tmp_path: Path) -> None:
         await pool.let_go(serial)
         with pytest.raises(NotLoggedInError):
             await pool.sign(serial, KEY_ID, ECDSA, b"x", spki=spki)
+
+
+async def test_nothing_is_written_on_a_token_while_it_must_not_change(tmp_path: Path) -> None:
+    async with open_pool(tmp_path, 2) as pool:
+        serial = await new_token(pool)
+        pool.keep_open(serial, lambda: USER_PIN)
+        async with pool.unchanging():
+            writing = asyncio.create_task(pool.store_data(serial, "tests", "label", b"value", private=True))
+            assert await pool.list_tokens(), "reading goes on"
+            assert not writing.done()
+        await writing
+        assert await pool.read_data(serial, "tests", "label") == b"value"

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cardd.audit import current_actor
+from cardd.health import HealthPart
 from cardd.orders.filters import OrderFilters
 from cardd.orders.paging import PageRequest
 from cardd.orders.types import Offer
@@ -16,7 +17,6 @@ from cardd_webservice.api import OPERATIONS
 from cardd_webservice.errors import NotAcceptableError
 from cardd_webservice.negotiation import preferred
 from cardd_webservice.openapi import openapi_document
-from cardd_webservice.services import HealthPart
 from tests.support.webservice import CARD, CERTIFICATE, Running, order_request
 
 CERTIFICATES = "/api/v1/certificates/4f1c0b2dab"

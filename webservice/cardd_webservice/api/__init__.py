@@ -5,6 +5,7 @@ from typing import Any
 from cardd_webservice.api import (
     applications,
     audit,
+    backups,
     cards,
     certificates,
     consents,
@@ -49,6 +50,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     *machines.OPERATIONS,
     *events.OPERATIONS,
     *audit.OPERATIONS,
+    *backups.OPERATIONS,
     *health.OPERATIONS,
     *ihm.OPERATIONS,
 )

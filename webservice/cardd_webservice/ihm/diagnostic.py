@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from cardd_webservice.api.health import health_parts
+from cardd_webservice.api.health import health_parts, raised_alerts
 from cardd_webservice.ihm.visit import Visit, shown
 
 
@@ -11,6 +11,7 @@ async def show(visit: Visit) -> web.StreamResponse:
     services = visit.services
     return visit.page(
         "diagnostic.html",
+        alerts=await raised_alerts(services),
         parts=await health_parts(services),
         tokens=await services.tokens(),
         address=str(visit.request.url.origin()),

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SAWarning
 from cardd.store.tables import UtcDateTime
 
 revision = "0007"
-down_revision = "0001"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
