@@ -119,7 +119,7 @@ class MemoryKeeper:
                 await tx.execute(
                     sa.insert(table).values(
                         serial=token.serial, label=token.label, purpose="structure", structure_id=structure_id,
-                        module="memory", level="software", created_at=tx.now,
+                        module="softhsm2", level="software", created_at=tx.now,
                     )
                 )  # fmt: skip
         return token
