@@ -252,7 +252,7 @@ class CrlPublisher:
                 .values(crl_number=number, crl_wanted=False)
             )
             revoked = tables.certificates
-            unlisted = revoked.c.revoked_at.is_not(None) & revoked.c.first_crl.is_(None)
+            unlisted = revoked.c.crl_entry.is_not(None) & revoked.c.first_crl.is_(None)
             new = await _entries(tx, name, unlisted)
             await tx.execute(
                 sa.update(revoked).where((revoked.c.issuer == name) & unlisted).values(first_crl=number)
@@ -330,7 +330,7 @@ async def _entries(tx: Transaction, issuer: CaName, which: sa.ColumnElement[bool
     """Return the encoded entries of a CA that are asked for, in the order of their revocations."""
     table = tables.certificates
     statement = sa.select(table.c.crl_entry).where((table.c.issuer == issuer) & which)
-    return list((await tx.execute(statement.order_by(table.c.first_crl, table.c.revoked_at))).scalars())
+    return list((await tx.execute(statement.order_by(table.c.revoked_at))).scalars())
 
 
 async def _is_newest(tx: Transaction, numbered: _Numbered, name: CaName) -> bool:

@@ -350,9 +350,13 @@ certificates = sa.Table(
 )
 
 #: Revoked and in no list yet: nearly none, however many are revoked.
-_UNLISTED = certificates.c.revoked_at.is_not(None) & certificates.c.first_crl.is_(None)
+_UNLISTED = certificates.c.crl_entry.is_not(None) & certificates.c.first_crl.is_(None)
 sa.Index(
-    "ix_certificates_unlisted", certificates.c.issuer, sqlite_where=_UNLISTED, postgresql_where=_UNLISTED
+    "ix_certificates_unlisted",
+    certificates.c.issuer,
+    certificates.c.revoked_at,
+    sqlite_where=_UNLISTED,
+    postgresql_where=_UNLISTED,
 )
 
 authorities = sa.Table(

@@ -30,6 +30,7 @@ OCSP_REQUEST_TYPE = "application/ocsp-request"
 OCSP_TYPE = "application/ocsp-response"
 
 _DELTA = "-delta"
+_UNCACHED_OCSP = {hdrs.CONTENT_TYPE: OCSP_TYPE, hdrs.CACHE_CONTROL: "no-store"}
 
 
 async def crl(request: web.Request) -> web.Response:
@@ -135,10 +136,9 @@ def _held(request: web.Request, etag: str, modified: datetime) -> bool:
 
 
 def _ocsp_response(request: web.Request, reply: OcspReply) -> web.Response:
-    response = web.Response(body=reply.body, content_type=OCSP_TYPE)
     if reply.max_age is None or request.method == hdrs.METH_POST:
-        response.headers[hdrs.CACHE_CONTROL] = "no-store"
-        return response
+        return web.Response(body=reply.body, headers=_UNCACHED_OCSP)
+    response = web.Response(body=reply.body, content_type=OCSP_TYPE)
     response.headers[hdrs.CACHE_CONTROL] = f"public, no-transform, must-revalidate, max-age={reply.max_age}"
     response.last_modified = reply.last_modified
     if reply.expires is not None:

@@ -8,14 +8,14 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-_UNLISTED = sa.text("revoked_at IS NOT NULL AND first_crl IS NULL")
+_UNLISTED = sa.text("crl_entry IS NOT NULL AND first_crl IS NULL")
 
 
 def upgrade() -> None:
     op.create_index(
         "ix_certificates_unlisted",
         "certificates",
-        ["issuer"],
+        ["issuer", "revoked_at"],
         unique=False,
         sqlite_where=_UNLISTED,
         postgresql_where=_UNLISTED,
