@@ -43,6 +43,9 @@ need jq "the examples" command -v jq
 if [ "${1:-}" = --with-tests ]; then
     need chromium "the tests of the pages" command -v chromium
     need default-jre-headless "the tests of the Java trust store" command -v keytool
+    need nginx-light "the tests of programs that read revocation lists" test -x /usr/sbin/nginx
+    need haproxy "the tests of programs that read revocation lists" test -x /usr/sbin/haproxy
+    need socat "the tests of programs that read revocation lists" command -v socat
 fi
 need ca-certificates "the installation of Python packages" test -e /etc/ssl/certs/ca-certificates.crt
 

@@ -25,7 +25,6 @@ from cardd.igc.policy import PkiPolicy
 from cardd.store import Store, Transaction, tables
 from cardd_pkcs11.tasks import together
 
-
 #: A list further ahead than this was made while the clock was wrong: clients would take it for one of the future.
 _CLOCK_SKEW = timedelta(minutes=5)
 
