@@ -136,8 +136,8 @@ def _free_port() -> int:
 def _status(folder: Path, port: int) -> str:
     """Return what a client with the certificate is answered: an HTTP status, or 000 where TLS fails."""
     done = subprocess.run(
-        ["curl", "-sk", "--retry", "20", "--retry-connrefused", "--retry-delay", "1", "--retry-max-time", "15", "-o", "/dev/null",
-         "-w", "%{http_code}", "--cert", "certificate.pem", "--key", "client.key", f"https://127.0.0.1:{port}/"],
+        ["curl", "-sk", "--retry", "20", "--retry-connrefused", "--retry-delay", "1", "--retry-max-time", "15",
+         "-o", "/dev/null", "-w", "%{http_code}", "--cert", "certificate.pem", "--key", "client.key", f"https://127.0.0.1:{port}/"],
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     return done.stdout
