@@ -114,6 +114,7 @@ def test_a_key_of_one_s_own_proves_itself_as_described(daemon: RunningDaemon, tr
     assert "error:" not in printed, printed
 
 
+@pytest.mark.parametrize("daemon", ["ec_p256"], indirect=True)
 def test_revocation_is_asked_about_as_described(daemon: RunningDaemon, tree: Path) -> None:
     """With bash, then with Python, on a certificate and its CA's in the directory one is in."""
     script = _script(TOP / "README.md", "A first order").partition("check()")[0]
