@@ -46,6 +46,9 @@ if [[ " $* " = *" --with-tests "* ]]; then
     need iproute2 "the tests of several machines" command -v ip
     need prometheus "promtool: the tests of the alert rules" command -v promtool
     need default-jre-headless "the tests of the Java trust store" command -v keytool
+    need nginx-light "the tests of programs that read revocation lists" test -x /usr/sbin/nginx
+    need haproxy "the tests of programs that read revocation lists" test -x /usr/sbin/haproxy
+    need socat "the tests of programs that read revocation lists" command -v socat
 fi
 if [[ " $* " = *" --with-bench "* ]]; then
     need dirmngr "the benchmarks of revocation lists" command -v dirmngr

@@ -3,6 +3,7 @@
 import os
 import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,22 @@ from cardd.cli.language import say, terminal_language
 from cardd.cli.options import Command, Options, pass_options
 from cardd.cli.output import note, print_json
 from cardd.client import Client, DaemonUnreachableError, ProblemError
+from cardd.errors import CarddError
 from cardd.events import EventType
+from cardd.text import Text
+
+
+class CommandFailedError(CarddError):
+    """The command of `--run` did not succeed; the files are written."""
+
+    code = "command_failed"
+    status = 500
+    title = Text("The command failed", "La commande a échoué")
+    default_advice = Text(
+        "The files are current all the same; run the command by hand.",
+        "Les fichiers sont à jour malgré tout ; exécutez la commande à la main.",
+    )
+
 
 #: What changes the files.
 _CHANGES = frozenset({EventType.CRL_UPDATED, EventType.CRL_REMOVED})
@@ -71,8 +87,9 @@ def _moments(connect: Callable[[], Client], every: int) -> Iterator[Client]:
 
 
 def _told(options: Options, target: Path, done: Exported, then: str | None, *, quiet: bool) -> None:
-    """Say what was done, and run what is to be run after a change."""
+    """Run what is to be run after a change, then say what was done."""
     changed = bool(done.written or done.removed)
+    failed = _run(then) if changed and then is not None else None
     if options.json and (changed or not quiet):
         print_json({"directory": os.fspath(target), "written": done.written, "removed": done.removed})
     elif changed or not quiet:
@@ -83,5 +100,17 @@ def _told(options: Options, target: Path, done: Exported, then: str | None, *, q
                 f"{target} : {count} listes écrites, {len(done.removed)} fichiers supprimés.",
             )
         )
-    if changed and then is not None:
-        subprocess.run(shlex.split(then), check=True)  # noqa: S603 (the user's own command)
+    if failed is not None and not quiet:
+        raise failed
+    if failed is not None:
+        note(failed.detail.in_language(terminal_language()))
+
+
+def _run(command: str) -> CommandFailedError | None:
+    """Run the user's command; its output goes to standard error. Return what is wrong with it, if anything is."""
+    try:
+        subprocess.run(shlex.split(command), check=True, stdout=sys.stderr)  # noqa: S603 (the user's own)
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        reason = str(error)
+        return CommandFailedError(Text(f"“{command}” failed: {reason}", f"« {command} » a échoué : {reason}"))
+    return None

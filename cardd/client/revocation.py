@@ -1,17 +1,20 @@
 """Revocation, validation and trust, typed: each question once, asked synchronously or asynchronously."""
 
 import base64
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from cardd.client.answers import Answer, Query, segment
+from cardd.client.answers import Answer, Query, ServerEvent, segment
+from cardd.client.errors import UnexpectedAnswerError
+from cardd.events import Event
 from cardd.revocation.domains import TrustedAuthority, TrustScope
-from cardd.revocation.types import CrlView, Question, RevocationAnswer
+from cardd.revocation.types import CrlRequest, CrlView, Question, RevocationAnswer
 from cardd.revocation.verdicts import ValidationPolicy, ValidationRequest, ValidationView
+from cardd.text import Text
 
 if TYPE_CHECKING:
     from cardd.client.asynchronous import AsyncClient
@@ -95,9 +98,23 @@ class RevocationData:
         """Return the revocation lists kept, up to 500 of them."""
         return self._ask(_LISTS)
 
+    def add(self, request: CrlRequest) -> CrlView:
+        """Have a list kept from now on; its first fetch is not waited for."""
+        return self._ask(_added(request))
+
+    def refresh(self, crl: str) -> CrlView:
+        """Have a list fetched now, and wait for it."""
+        return self._ask(_refreshed(crl))
+
     def list_file(self, crl: str) -> bytes:
         """Return a revocation list, DER."""
         return self._ask(_list_file(crl))
+
+    def events(self, after: int | None = None) -> Iterator[Event]:
+        """Follow what happens to lists, from the event after `after`, or from now on; ends when the stream is cut."""
+        for event in self._client.events(after):
+            if _is_of_lists(event):
+                yield _event(event)
 
     def trust(self) -> tuple[TrustedAuthority, ...]:
         """Return who is trusted, who is not any more, and why."""
@@ -143,9 +160,23 @@ class AsyncRevocationData:
         """Return the revocation lists kept, up to 500 of them."""
         return await self._ask(_LISTS)
 
+    async def add(self, request: CrlRequest) -> CrlView:
+        """Have a list kept from now on; its first fetch is not waited for."""
+        return await self._ask(_added(request))
+
+    async def refresh(self, crl: str) -> CrlView:
+        """Have a list fetched now, and wait for it."""
+        return await self._ask(_refreshed(crl))
+
     async def list_file(self, crl: str) -> bytes:
         """Return a revocation list, DER."""
         return await self._ask(_list_file(crl))
+
+    async def events(self, after: int | None = None) -> AsyncIterator[Event]:
+        """Follow what happens to lists, from the event after `after`, or from now on; ends when the stream is cut."""
+        async for event in self._client.events(after):
+            if _is_of_lists(event):
+                yield _event(event)
 
     async def trust(self) -> tuple[TrustedAuthority, ...]:
         """Return who is trusted, who is not any more, and why."""
@@ -159,6 +190,19 @@ class AsyncRevocationData:
         if asked.body is not None:
             return asked.read(await self._client.post(asked.path, asked.body))
         return asked.read(await self._client.get(asked.path, asked.query, accept=asked.accept))
+
+
+def _is_of_lists(event: ServerEvent) -> bool:
+    return event.type.startswith("crl.")
+
+
+def _event(event: ServerEvent) -> Event:
+    try:
+        return msgspec.json.decode(event.data, type=Event)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise UnexpectedAnswerError(
+            Text(f"The event is not understood: {error}.", f"L’événement n’est pas compris : {error}.")
+        ) from None
 
 
 def validation_request(question: ValidationQuestion) -> ValidationRequest:
@@ -207,6 +251,14 @@ def _validation(question: ValidationQuestion) -> _Asked[ValidationView]:
     return _Asked(
         "/validation", lambda answer: answer.decode(ValidationView), body=validation_request(question)
     )
+
+
+def _added(request: CrlRequest) -> _Asked[CrlView]:
+    return _Asked("/crls", lambda answer: answer.decode(CrlView), body=request)
+
+
+def _refreshed(crl: str) -> _Asked[CrlView]:
+    return _Asked(f"/crls/{segment(crl)}/refresh", lambda answer: answer.decode(CrlView), body={})
 
 
 def _list_file(crl: str) -> _Asked[bytes]:

@@ -98,3 +98,16 @@ class IndexerLostError(CarddError):
         "The list held stays in use; the fetch is repeated.",
         "La liste détenue reste en service ; la requête sera répétée.",
     )
+
+
+class NothingTrustedError(CarddError):
+    """No certificate of the scope is held: a bundle of nothing would be taken for one, and trust nobody silently."""
+
+    code = "nothing_trusted"
+    status = 404
+    title = Text("No certificate of this scope is held", "Aucun certificat de ce périmètre n’est détenu")
+    default_advice = Text(
+        "Put those that you have checked into trust/igc_sante of the state directory; they count from the next call.",
+        "Déposez ceux que vous avez vérifiés dans trust/igc_sante du répertoire d’état ; ils comptent dès l’appel "
+        "suivant.",
+    )

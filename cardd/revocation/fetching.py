@@ -141,10 +141,15 @@ class Fetcher:
             raise _unreachable(url, "tls", str(error.certificate_error)) from None
         except aiohttp.ClientSSLError as error:
             raise _unreachable(url, "tls", str(error)) from None
+        except aiohttp.ClientConnectorDNSError:
+            raise _unknown_name(url) from None
         except aiohttp.ClientHttpProxyError as error:
             raise _proxy_failed(f"HTTP {error.status}") from None
         except aiohttp.ClientProxyConnectionError:
             raise _proxy_failed("no connection") from None
+        except aiohttp.ClientConnectorError as error:
+            reason = error.os_error.strerror or type(error.os_error).__name__
+            raise _unreachable(url, "connection", reason) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _unreachable(url, "connection", str(error) or type(error).__name__) from None
 
@@ -378,6 +383,15 @@ def _timeout(seconds: float) -> FetchFailedError:
         "timeout",
         f"The list was not there after {seconds:g} s.",
         f"La liste n’était pas là après {seconds:g} s.",
+    )
+
+
+def _unknown_name(url: str) -> FetchFailedError:
+    host = urlsplit(url).netloc
+    return FetchFailedError.of(
+        "dns",
+        f"No address is known for {host}: the name is wrong, or this machine has no network.",
+        f"Aucune adresse n’est connue pour {host} : le nom est faux, ou cette machine n’a pas de réseau.",
     )
 
 

@@ -268,7 +268,11 @@ def _unknown(answer: RevocationAnswer, place: Place, severity: Severity, *, past
         "whether {it} is revoked is not known: no list of its issuer that could be verified is at hand.",
         "on ignore si {it} est révoqué : aucune liste vérifiable de son émetteur n’est disponible.",
         severity=severity,
-        advice=Text("Add the list with `cardd crl add`.", "Ajoutez la liste avec « cardd crl add »."),
+        advice=Text(
+            "See with `cardd crl list` whether the list is kept and why it is not there; add it with `cardd crl add`.",
+            "Voyez avec « cardd crl list » si la liste est suivie et pourquoi elle manque ; ajoutez-la avec "
+            "« cardd crl add ».",
+        ),
     )
 
 

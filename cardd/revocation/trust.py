@@ -78,8 +78,15 @@ class TrustStore:
         local = [HeldAuthority(Domain.LOCAL, certificate) for certificate in self._local()]
         shipped = _of_domain(Domain.IGC_SANTE_TEST, _shipped())
         added = [each for domain in _ADDED_DOMAINS for each in _of_domain(domain, self._added(domain))]
-        return list(
-            {each.certificate.fingerprint(hashes.SHA256()): each for each in local + shipped + added}.values()
+        found = {each.certificate.fingerprint(hashes.SHA256()): each for each in local + shipped + added}
+        order = list(Domain)
+        return sorted(
+            found.values(),
+            key=lambda each: (
+                order.index(each.domain),
+                not each.is_root,
+                common_name(each.certificate.subject),
+            ),
         )
 
     def authorities(self, moment: datetime) -> list[TrustedAuthority]:

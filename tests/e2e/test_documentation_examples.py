@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.support.running import RunningDaemon
 
@@ -110,3 +112,37 @@ def test_a_key_of_one_s_own_proves_itself_as_described(daemon: RunningDaemon, tr
     printed = _follow(first_line + _script(TOP / "docs" / "possession.md"), daemon, tree)
     assert "mine.pem: OK" in printed, printed
     assert "error:" not in printed, printed
+
+
+@pytest.mark.parametrize("daemon", ["ec_p256"], indirect=True)
+def test_revocation_is_asked_about_as_described(daemon: RunningDaemon, tree: Path) -> None:
+    """With bash, then with Python, on a certificate and its CA's in the directory one is in."""
+    script = _script(TOP / "README.md", "A first order").partition("check()")[0]
+    printed = _follow(script + 'cp "$work/me.pem" certificate.pem\n', daemon, tree)
+    assert (tree / "certificate.pem").exists(), printed
+    for name in ("ca", "intermediates"):
+        answer = daemon.call("GET", "/AC/ACI-EL-ORG-TEST.cer", token=None)
+        (tree / f"{name}.pem").write_bytes(
+            x509.load_der_x509_certificate(answer.body).public_bytes(Encoding.PEM)
+        )
+    page = TOP / "docs" / "revocation.md"
+    printed = _follow(_script(page), daemon, tree)
+    assert '"status":"good"' in printed, printed
+    assert '"result":"valid"' in printed, printed
+    assert printed.count("result  valid") == 2, printed
+    assert all((tree / name).exists() for name in ("cardd-test.p12", "igc-sante-test.p7b")), printed
+    assert "error:" not in printed, printed
+
+    (program,) = re.findall(
+        r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    program = program.replace("/var/lib/cardd", str(daemon.state))
+    (tree / "example.py").write_text(f"import asyncio\n\n{program}\n\nasyncio.run(follow())\n")
+    done = subprocess.run(
+        [sys.executable, "example.py"], cwd=tree, capture_output=True, text=True, check=False, timeout=60,
+        env={**daemon.environment, "PYTHONPATH": f"{TOP}:{TOP}/pkcs11:{TOP}/webservice"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("valid ["), done.stdout
+    assert done.stdout.count("good fresh accept") == 4, done.stdout
+    assert "crl." in done.stdout.splitlines()[-1], done.stdout

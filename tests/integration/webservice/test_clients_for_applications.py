@@ -9,9 +9,11 @@ from cryptography import x509
 
 from cardd.client import AddressNotLocalError, AsyncClient, Client, DaemonUnreachableError, ProblemError
 from cardd.client.revocation import ValidationQuestion
+from cardd.events import EventType
 from cardd.revocation.domains import TrustScope
-from cardd.revocation.types import Freshness, Question, SpkiHash, Status
+from cardd.revocation.types import CrlRequest, Freshness, Question, SpkiHash, Status
 from cardd.revocation.verdicts import Result, RevocationMode, ValidationPolicy
+from tests.support.revocation import bench
 from tests.support.validation import small_pki
 from tests.support.webservice import Running, running
 
@@ -92,6 +94,33 @@ async def test_events_are_followed(service: Running, client: AsyncClient) -> Non
         async for event in client.events(after=0):
             assert event.type == "order.created"
             break
+
+
+async def test_lists_are_added_refreshed_read_and_followed_with_typed_events(tmp_path: Path) -> None:
+    async with bench(tmp_path / "cache") as cached:
+        content = cached.ca.crl(5)
+        url = cached.server.on("/list.crl", content)
+        async with (
+            running(tmp_path, revocation=cached.cache, store=cached.store, bus=cached.bus) as service,
+            AsyncClient(service.address, service.token) as client,
+        ):
+            revocation = client.revocation
+            added = await revocation.add(CrlRequest(issuer_certificate=cached.ca.pem, url=url))
+            assert (await revocation.refresh(added.id)).entries == 1
+            assert [each.id for each in await revocation.lists()] == [added.id]
+            assert await revocation.list_file(added.id) == content
+            async with asyncio.timeout(10):
+                told = []
+                async for event in revocation.events(after=0):
+                    told.append(event.type)
+                    if len(told) == 2:
+                        break
+            assert told == [EventType.CRL_ADDED, EventType.CRL_UPDATED]
+            assert event.subject == f"crl:{added.id}"
+            sync = Client(service.address, service.token).revocation
+            first = await asyncio.to_thread(lambda: next(sync.events(after=0)))
+            assert first.type is EventType.CRL_ADDED
+            assert (await asyncio.to_thread(sync.refresh, added.id)).state is Freshness.FRESH
 
 
 async def test_nothing_under_the_address_is_said_in_words() -> None:

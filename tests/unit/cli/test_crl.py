@@ -129,6 +129,18 @@ def test_a_command_is_run_after_a_change_only(cardd: Cardd, fake: FakeDaemon, tm
     assert not (tmp_path / "seen.pem").exists()
 
 
+@pytest.mark.parametrize("command", ["false", "/no/such/program", "'"])
+def test_a_command_that_fails_is_told_in_one_line_with_the_files_written(
+    cardd: Cardd, fake: FakeDaemon, tmp_path: Path, command: str
+) -> None:
+    hold(fake, FIRST=Ca().crl(5))
+    done = cardd("crl", "export", str(tmp_path / "lists"), "--run", command)
+    assert done.code == ExitCode.FAILED
+    assert f"error: “{command}” failed" in done.err
+    assert "Traceback" not in done.err
+    assert (tmp_path / "lists" / "FIRST.crl").exists()
+
+
 def test_prepared_lists_are_switched_on_as_a_group_or_by_name(cardd: Cardd, fake: FakeDaemon) -> None:
     def prepared(name: str, *, held: bool, kept: bool = False) -> PreparedList:
         crl = view(f"IGC-SANTE-{name}") if kept else None

@@ -145,3 +145,11 @@ async def test_a_validation_takes_a_stored_policy_and_names_the_field_of_one_tha
     body = {"certificate": Ca().pem, "policy": {"freshness": "mine"}}
     status, problem = await service.json("POST", "/api/v1/validation", json=body)
     assert (status, problem["fields"][0]["field"]) == (422, "policy.freshness")
+
+
+@pytest.mark.parametrize("form", ["x-pem-file", "x-pkcs7-certificates", "x-pkcs12"])
+async def test_a_bundle_of_nothing_is_refused_and_says_what_to_do(service: Running, form: str) -> None:
+    headers = {"Accept": f"application/{form}, application/problem+json"}
+    status, problem = await service.json("GET", "/api/v1/trust?scope=production", headers=headers)
+    assert (status, problem["type"]) == (404, "urn:cardd:error:nothing_trusted")
+    assert "trust/igc_sante" in problem["advice"]

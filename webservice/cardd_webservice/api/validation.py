@@ -9,9 +9,10 @@ from msgspec import Meta
 
 from cardd.errors import InvalidFieldsError
 from cardd.revocation.domains import TrustedAuthority, TrustScope
+from cardd.revocation.errors import NothingTrustedError
 from cardd.revocation.trust import java_bundle, pem_bundle, pkcs7_bundle
 from cardd.revocation.verdicts import ValidationRequest, ValidationView
-from cardd.text import Language, preferred_language
+from cardd.text import Language, Text, preferred_language
 from cardd_webservice.errors import NotAcceptableError
 from cardd_webservice.negotiation import preferred
 from cardd_webservice.operations import JSON, READ, VALIDATE, Call, Keeping, Operation, Reply
@@ -62,6 +63,13 @@ async def trust(call: Call[TrustQuery]) -> Reply:
         return Reply(TrustView(authorities=tuple(views)), headers=headers)
     encode, suffix = _BUNDLES[media_type]
     certificates = await asyncio.to_thread(store.bundle, call.given.scope, now)
+    if not certificates:
+        scope = call.given.scope
+        raise NothingTrustedError(
+            Text(
+                f"The scope “{scope}” has no certificate.", f"Le périmètre « {scope} » n’a aucun certificat."
+            )
+        )
     body = await asyncio.to_thread(encode, certificates)
     disposition = f'attachment; filename="cardd-trust-{call.given.scope}.{suffix}"'
     return Reply(body=body, media_type=media_type, headers={**headers, "Content-Disposition": disposition})
@@ -93,7 +101,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         answers=TrustView,
         summary="Show or download who is trusted",
         tag=_TAG,
-        errors=(NotAcceptableError,),
+        errors=(NotAcceptableError, NothingTrustedError),
         media_types=_MEDIA_TYPES,
     ),
 )
