@@ -23,6 +23,7 @@ from cardd.custody.keys import KeyMaker
 from cardd.custody.pins import PinVault
 from cardd.custody.registry import KeyIntents
 from cardd.custody.seal import Sealer, open_sealer
+from cardd.custody.stock import KeyStock
 from cardd.custody.sweep import Sweep, SweepParts
 from cardd.custody.tokens import TokenKeeper
 from cardd.demo import ensure_demonstration
@@ -38,6 +39,7 @@ from cardd.orders.keycustody import CustodyParts, KeyCustody
 from cardd.orders.notices import Notices
 from cardd.orders.orders import Orders
 from cardd.orders.parts import OrderParts
+from cardd.orders.readykeys import ReadyKeys
 from cardd.progress import Progress, ProgressStep
 from cardd.revocation.cache import CacheParts, LocalList, RevocationCache
 from cardd.revocation.fetching import Fetcher, FetchPolicy
@@ -80,6 +82,7 @@ class Parts:
     orders: Orders
     certificates: Certificates
     notices: Notices
+    ready_keys: ReadyKeys
     chains: TokenChains
     sweep: Sweep
     keys: KeyCustody
@@ -198,6 +201,7 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
             virtual=virtual,
         )
     )
+    stock = KeyStock(store, maker, intents)
     order_parts = OrderParts(
         store=store,
         clock=clock,
@@ -207,6 +211,7 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         keeper=keeper,
         maker=maker,
         intents=intents,
+        stock=stock,
         vault=vault,
     )
     orders, certificates = Orders(order_parts), Certificates(order_parts)
@@ -251,6 +256,7 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         orders=orders,
         certificates=certificates,
         notices=Notices(store, clock, settings),
+        ready_keys=ReadyKeys(order_parts, lambda: pool.counters.busy == 0),
         chains=chains,
         sweep=sweep,
         keys=keys,
@@ -358,6 +364,7 @@ def duties(parts: Parts) -> tuple[Duty, ...]:
         Duty("terms of orders", minute, parts.orders.expire_due),
         Duty("certificates to write on tokens", minute, parts.certificates.finish_token_writes),
         Duty("token chains", minute, parts.keys.advance_chains),
+        Duty("keys made ready", timedelta(seconds=5), parts.ready_keys.keep),
         Duty("check of every key", timedelta(days=1), parts.sweep.perform),
         Duty("notices due", hour, parts.notices.queue_due),
         Duty("notices to send", minute, parts.notices.send_pending),

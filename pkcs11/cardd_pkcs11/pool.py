@@ -246,7 +246,7 @@ class TokenHostPool(TokenOperations):
             least_busy = min(able, key=lambda each: each.host.counters.busy)
             if least_busy is not home:
                 try:
-                    return await least_busy.host.call(call, deadline=deadline)
+                    return cast("T", await least_busy.host.call(call, deadline=deadline))
                 except _OF_NO_HELP:
                     self._helpers[serial] = [
                         each for each in self._helpers.get(serial, ()) if each is not least_busy
