@@ -15,6 +15,7 @@ from cardd.orders.ordering import Ordering, not_authorised
 from cardd.orders.paging import Page, PageRequest, Position, page_of, paged
 from cardd.orders.parts import AuthorisingCard, OrderParts
 from cardd.orders.revocation import Revocation
+from cardd.orders.sorting import certificate_sorting
 from cardd.orders.tokenwrites import finish_token_writes
 from cardd.orders.tracking import CERTIFICATE, Tracking, covers, managed, visible_to
 from cardd.orders.types import (
@@ -32,7 +33,7 @@ from cardd.orders.types import (
     RevocationRequest,
 )
 from cardd.orders.views import Views, selected_certificates
-from cardd.store.tables import certificates, orders
+from cardd.store.tables import orders
 from cardd.text import Text
 from cardd.vocabulary import Usage
 
@@ -55,15 +56,15 @@ class Certificates:
     async def list(
         self, filters: CertificateFilters, page: PageRequest, card: AuthorisingCard | None = None
     ) -> Page[CertificateSummary]:
-        """Return a page of certificates, newest first."""
+        """Return a page of certificates, sorted as the filters ask."""
         now = self._parts.clock.now()
         async with self._parts.store.read() as connection:
             scope = await visible_to(connection, card)
             conditions = certificate_conditions(filters, scope, now, self._views.notice)
-            selected = selected_certificates().where(*conditions)
-            statement = paged(selected, page, certificates.c.issued_at, certificates.c.serial)
-            rows = (await connection.execute(statement)).all()
-        return page_of(rows, page, self._views.summary, lambda row: Position(row.issued_at, row.serial))
+            sorting = certificate_sorting(filters.sort)
+            selected = selected_certificates().add_columns(sorting.key.label("sort_key"))
+            rows = (await connection.execute(paged(selected, page, sorting, conditions))).all()
+        return page_of(rows, page, self._views.summary, lambda row: Position(row.sort_key, row.serial))
 
     async def get(self, serial: str, card: AuthorisingCard | None = None) -> CertificateView:
         """Return one certificate with its chain and history.

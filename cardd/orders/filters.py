@@ -1,5 +1,6 @@
 """What lists are narrowed by, and who sees which part of them, as conditions of SQL."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ import msgspec
 import sqlalchemy as sa
 from msgspec import Meta
 
+from cardd.orders.sorting import CertificateSort, OrderSort
 from cardd.orders.types import CertificateState, Offer, OrderState, StructureId
 from cardd.store.tables import certificates, orders
 from cardd.vocabulary import Usage
@@ -18,20 +20,23 @@ Identifier = Annotated[str, Meta(max_length=64)]
 
 #: The kinds of certificate that lists show; those of CAs and responders are published, not managed.
 MANAGED_KINDS = ("order", "card")
+#: What may be part of a serial.
+_DIGITS = re.compile(r"[0-9a-f]{4,64}")
 
 
 class OrderFilters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a list of orders is narrowed by; `q` is looked for in names, contacts and identifiers."""
+    """What a list of orders is narrowed and sorted by; `q` is looked for in names, contacts and identifiers."""
 
     offer: Offer | None = None
     usage: Usage | None = None
     structure: Identifier | None = None
     state: OrderState | None = None
     q: Search | None = None
+    sort: OrderSort = OrderSort.NEWEST
 
 
 class CertificateFilters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a list of certificates is narrowed by."""
+    """What a list of certificates is narrowed and sorted by; `q` is looked for in serials, too."""
 
     state: CertificateState | None = None
     q: Search | None = None
@@ -40,6 +45,7 @@ class CertificateFilters(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     usage: Usage | None = None
     structure: Identifier | None = None
     card: Identifier | None = None
+    sort: CertificateSort = CertificateSort.NEWEST
 
 
 class Grant(NamedTuple):
@@ -82,7 +88,7 @@ def certificate_conditions(
 ) -> list[sa.ColumnElement[bool]]:
     """Return the conditions of a list of certificates; computed states become bounds on notAfter."""
     table = certificates
-    found: list[sa.ColumnElement[bool]] = [table.c.kind.in_(MANAGED_KINDS)]
+    found: list[sa.ColumnElement[bool]] = [_as_it_comes(table.c.kind).in_(MANAGED_KINDS)]
     found += _common(table, filters.offer, filters.usage, filters.structure, filters.q)
     if filters.state is not None:
         found.append(_certificate_state(filters.state, now, notice))
@@ -91,7 +97,8 @@ def certificate_conditions(
     if filters.card is not None:
         found.append(table.c.card_serial == filters.card)
     if scope is not None:
-        found.append(sa.or_(_covered(table, scope.grants), table.c.card_serial == scope.card_serial))
+        own = _as_it_comes(table.c.card_serial) == scope.card_serial
+        found.append(sa.or_(_covered(table, scope.grants), own))
     return found
 
 
@@ -104,10 +111,26 @@ def _common(
     table: sa.Table, offer: Offer | None, usage: Usage | None, structure: str | None, q: str | None
 ) -> list[sa.ColumnElement[bool]]:
     equal: dict[str, Any] = {"offer": offer, "usage": usage, "structure_id": structure}
-    found = [table.c[name] == str(value) for name, value in equal.items() if value is not None]
+    found = [_as_it_comes(table.c[name]) == str(value) for name, value in equal.items() if value is not None]
     for word in _folded(q).split() if q else ():
-        found.append(table.c.search.contains(word, autoescape=True))
+        found.append(_mentions(table, word))
     return found
+
+
+def _mentions(table: sa.Table, word: str) -> sa.ColumnElement[bool]:
+    named = table.c.search.contains(word, autoescape=True)
+    if table is certificates and _DIGITS.fullmatch(word):
+        return sa.or_(named, table.c.serial.contains(word))
+    return named
+
+
+def _as_it_comes(column: sa.Column[str]) -> sa.ColumnElement[str]:
+    """Return a column that is compared row by row, in the order of the list.
+
+    A list is read from the index of its order (`cardd.orders.sorting`), which ends as soon as the page is full. An
+    index of the column would find half the table, to be sorted for one page of it.
+    """
+    return sa.func.coalesce(column, "")
 
 
 def _order_state(state: OrderState, now: datetime) -> sa.ColumnElement[bool]:
@@ -118,7 +141,7 @@ def _order_state(state: OrderState, now: datetime) -> sa.ColumnElement[bool]:
         case OrderState.EXPIRED:
             return sa.or_(orders.c.state == state.value, sa.and_(waits, orders.c.expires_at <= now))
         case _:
-            return orders.c.state == state.value
+            return _as_it_comes(orders.c.state) == state.value
 
 
 def _certificate_state(state: CertificateState, now: datetime, notice: timedelta) -> sa.ColumnElement[bool]:
@@ -139,7 +162,7 @@ def _covered(table: sa.Table, grants: Sequence[Grant]) -> sa.ColumnElement[bool]
         sa.false(),
         *(
             sa.and_(
-                table.c.structure_id == grant.structure_id,
+                _as_it_comes(table.c.structure_id) == grant.structure_id,
                 table.c.offer == grant.offer.value,
                 table.c.usage.in_([usage.value for usage in grant.usages]),
             )

@@ -22,6 +22,7 @@ from cardd.orders.history import history_of
 from cardd.orders.identifiers import IdentifierKind, StructureNumber
 from cardd.orders.offers import usages_of
 from cardd.orders.paging import Page, PageRequest, Position, page_of, paged
+from cardd.orders.sorting import Sorting
 from cardd.orders.states import check_habilitation_step
 from cardd.orders.types import (
     HabilitationForm,
@@ -82,7 +83,8 @@ class Habilitations:
     async def list(self, limit: int = 50, cursor: str | None = None) -> Page[HabilitationView]:
         """Return a page of habilitations, newest first, without their history."""
         page = PageRequest(limit=limit, cursor=cursor)
-        statement = paged(_selected(), page, habilitations.c.submitted_at, habilitations.c.id)
+        sorting = Sorting(habilitations.c.submitted_at, habilitations.c.id, descending=True)
+        statement = paged(_selected(), page, sorting)
         async with self._store.read() as connection:
             rows = (await connection.execute(statement)).all()
             members = await _cards_of(connection, [row.id for row in rows])

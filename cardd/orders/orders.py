@@ -15,6 +15,7 @@ from cardd.orders.paging import Page, PageRequest, Position, page_of, paged
 from cardd.orders.parts import AuthorisingCard, OrderParts
 from cardd.orders.possession import Possession
 from cardd.orders.retrieval import Retrieval, take_step
+from cardd.orders.sorting import order_sorting
 from cardd.orders.tracking import ORDER, Tracking, covers, visible_to
 from cardd.orders.types import (
     CertificateView,
@@ -55,13 +56,14 @@ class Orders:
     async def list(
         self, filters: OrderFilters, page: PageRequest, card: AuthorisingCard | None = None
     ) -> Page[OrderView]:
-        """Return a page of orders, newest first, without their history."""
+        """Return a page of orders without their history, sorted as the filters ask."""
         async with self._parts.store.read() as connection:
             scope = await visible_to(connection, card)
             conditions = order_conditions(filters, scope, self._parts.clock.now())
-            statement = paged(selected_orders().where(*conditions), page, orders.c.created_at, orders.c.id)
-            rows = (await connection.execute(statement)).all()
-        return page_of(rows, page, self._views.order, lambda row: Position(row.created_at, row.id))
+            sorting = order_sorting(filters.sort)
+            selected = selected_orders().add_columns(sorting.key.label("sort_key"))
+            rows = (await connection.execute(paged(selected, page, sorting, conditions))).all()
+        return page_of(rows, page, self._views.order, lambda row: Position(row.sort_key, row.id))
 
     async def get(self, order_id: str, card: AuthorisingCard | None = None) -> OrderView:
         """Return one order with its history; raises `NotFoundError`, also for what the card may not see."""

@@ -1,4 +1,4 @@
-"""Pages of lists: newest first, with an opaque cursor that stays right while the list grows."""
+"""Pages of sorted lists, with an opaque cursor that stays right while the list grows."""
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from msgspec import Meta
 
 from cardd.errors import FieldProblem, InvalidFieldsError
+from cardd.orders.sorting import Sorting
+from cardd.store.tables import UtcDateTime
 from cardd.text import Text
 
 DEFAULT_LIMIT = 50
@@ -35,41 +37,66 @@ class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
 
 class Position(NamedTuple):
-    """The place of the last item of a page."""
+    """The place of the last item of a page: what the list is sorted by, and the item's identifier."""
 
-    at: datetime
+    key: datetime | str
     id: str
 
 
-class _Cursor(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    at: Annotated[datetime, Meta(tz=True)]
-    id: Annotated[str, Meta(pattern=r"^[0-9A-Za-z_.:-]{1,64}$")]
+_Identifier = Annotated[str, Meta(pattern=r"^[0-9A-Za-z_.:-]{1,64}$")]
+
+
+class _MomentCursor(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    key: Annotated[datetime, Meta(tz=True)]
+    id: _Identifier
+
+
+class _NameCursor(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    key: Annotated[str, Meta(pattern=r"^[^\x00]*$", max_length=256)]
+    id: _Identifier
 
 
 def encode_cursor(position: Position) -> str:
     """Return the opaque cursor of a position: base64url without padding."""
-    encoded = msgspec.json.encode(_Cursor(position.at.astimezone(UTC), position.id))
-    return urlsafe_b64encode(encoded).decode().rstrip("=")
+    key = position.key.astimezone(UTC) if isinstance(position.key, datetime) else position.key
+    return urlsafe_b64encode(msgspec.json.encode((key, position.id))).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str) -> Position:
-    """Return the position that a cursor stands for; raises `InvalidFieldsError` naming `cursor`."""
+def decode_cursor(cursor: str, *, by_name: bool = False) -> Position:
+    """Return the position that a cursor stands for, in a list sorted by time or by name.
+
+    Raises `InvalidFieldsError` naming `cursor`.
+    """
     try:
-        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        decoded = msgspec.json.decode(urlsafe_b64decode(padded), type=_Cursor)
-        return Position(decoded.at.astimezone(UTC), decoded.id)
+        padded = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
+        if by_name:
+            name = msgspec.json.decode(padded, type=_NameCursor)
+            return Position(name.key, name.id)
+        moment = msgspec.json.decode(padded, type=_MomentCursor)
+        return Position(moment.key.astimezone(UTC), moment.id)
     except (ValueError, OverflowError, binascii.Error, msgspec.DecodeError):
         raise InvalidFieldsError([FieldProblem("cursor", _INVALID)]) from None
 
 
 def paged(
-    statement: sa.Select[Any], page: PageRequest, at: sa.ColumnElement[Any], identifier: sa.ColumnElement[Any]
+    selection: sa.Select[Any],
+    page: PageRequest,
+    sorting: Sorting,
+    conditions: Sequence[sa.ColumnElement[bool]] = (),
 ) -> sa.Select[Any]:
-    """Return `statement` limited to a page and one row more, newest first."""
+    """Return the rows of `selection` that a page shows, and one row more.
+
+    Which rows these are is found first, from an index alone; only they are then read whole.
+    """
+    key, identifier = sorting.key, sorting.identifier
+    shown = sa.select(identifier).where(*conditions).order_by(*sorting.by).limit(page.limit + 1)
     if page.cursor is not None:
-        last = decode_cursor(page.cursor)
-        statement = statement.where(sa.or_(at < last.at, sa.and_(at == last.at, identifier < last.id)))
-    return statement.order_by(at.desc(), identifier.desc()).limit(page.limit + 1)
+        by_name = not isinstance(key.type, UtcDateTime)
+        last = decode_cursor(page.cursor, by_name=by_name)
+        place = sa.tuple_(key, identifier)
+        before = sa.tuple_(sa.literal(last.key, key.type), sa.literal(last.id, identifier.type))
+        shown = shown.where(place < before if sorting.descending else place > before)
+    return selection.where(identifier.in_(shown)).order_by(*sorting.by)
 
 
 def page_of(

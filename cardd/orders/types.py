@@ -336,6 +336,7 @@ class CertificateSummary(msgspec.Struct, frozen=True, kw_only=True):
     not_after: datetime
     days_left: int
     custody: str
+    issued_at: datetime
     revoked_at: datetime | None
 
 

@@ -123,6 +123,7 @@ class Views:
             not_after=row.not_after,
             days_left=_days_left(row.not_after, self._now),
             custody=row.level,
+            issued_at=row.issued_at,
             revoked_at=row.revoked_at,
         )
 

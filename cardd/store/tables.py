@@ -244,6 +244,7 @@ blocked_keys = sa.Table(
     _time("blocked_at", nullable=False),
 )
 
+#: Lists are read from the index of their order, which holds what they are narrowed by (see `cardd.orders.sorting`).
 orders = sa.Table(
     "orders",
     metadata,
@@ -258,7 +259,7 @@ orders = sa.Table(
         "fields", sa.JSON, nullable=False, comment="service, fqdn, email, person: what the profile needs"
     ),
     sa.Column("contacts", sa.JSON, nullable=False),
-    _text("label", comment="what the certificate will be called: its CN", index=True),
+    _text("label", comment="what the certificate will be called: its CN"),
     _text("search", comment="case-folded text that `q` looks in"),
     _text("key_source", comment="token or csr"),
     _text("algorithm"),
@@ -275,7 +276,10 @@ orders = sa.Table(
     _text("possession_nonce", nullable=True, comment="base64; what the key has yet to sign"),
     _time("possession_expires_at"),
     _text("renewal_of", nullable=True),
-    sa.Index("ix_orders_created_at_id", "created_at", "id"),
+    *(
+        sa.Index(f"ix_orders_by_{key}", key, "id", "state", "expires_at", "offer", "usage", "structure_id")
+        for key in ("created_at", "label")
+    ),
     sa.Index("ix_orders_state_expires_at", "state", "expires_at"),
 )
 
@@ -294,7 +298,7 @@ certificates = sa.Table(
     _text("usage", nullable=True),
     _text("structure_id", sa.ForeignKey("structures.id"), nullable=True, index=True),
     _text("subject", comment="RFC 4514"),
-    _text("common_name", index=True),
+    _text("common_name"),
     _text("search", comment="case-folded text that `q` looks in"),
     _time("not_before", nullable=False),
     _time("not_after", nullable=False),
@@ -320,8 +324,22 @@ certificates = sa.Table(
     sa.Column("code_failures", sa.Integer, nullable=False, server_default="0"),
     _time("code_locked_until"),
     _time("noticed_at"),
-    sa.Index("ix_certificates_kind_issued_at_serial", "kind", "issued_at", "serial"),
     sa.Index("ix_certificates_kind_not_after", "kind", "not_after"),
+    *(
+        sa.Index(
+            f"ix_certificates_by_{key}",
+            key,
+            "serial",
+            "kind",
+            "revoked_at",
+            *rest,
+            "offer",
+            "usage",
+            "structure_id",
+            "card_serial",
+        )
+        for key, rest in (("issued_at", ["not_after"]), ("common_name", ["not_after"]), ("not_after", []))
+    ),
     sa.Index("ix_certificates_issuer_revoked_at", "issuer", "revoked_at"),
 )
 

@@ -21,6 +21,7 @@ from cardd.orders.errors import (
 )
 from cardd.orders.filters import CertificateFilters
 from cardd.orders.paging import PageRequest
+from cardd.orders.sorting import CertificateSort
 from cardd.orders.types import (
     CertificateState,
     CertificateView,
@@ -256,6 +257,17 @@ async def test_certificates_are_listed_by_their_computed_state(world: World) -> 
     assert await _by_state(world) == {"renewable": [second.serial], "expired": [first.serial]}
     await world.certificates.revoke(second.serial, BY_OWNER)
     assert await _by_state(world) == {"revoked": [second.serial], "expired": [first.serial]}
+
+
+async def test_certificates_are_sorted_and_found_by_serial(world: World) -> None:
+    first = await world.retrieve(await world.order(order_request(service="B")))
+    world.clock.advance(timedelta(days=1))
+    second = await world.retrieve(await world.order(order_request(service="A")))
+    rising = {CertificateSort.OLDEST, CertificateSort.EXPIRY, CertificateSort.NAME_DESCENDING}
+    for sort in CertificateSort:
+        expected = [first.serial, second.serial] if sort in rising else [second.serial, first.serial]
+        assert await serials(world, CertificateFilters(sort=sort)) == expected, sort
+    assert await serials(world, CertificateFilters(q=first.serial[4:20].upper())) == [first.serial]
 
 
 async def test_a_serial_is_found_in_either_case(world: World) -> None:

@@ -23,6 +23,7 @@ from cardd.orders.errors import (
 from cardd.orders.filters import OrderFilters
 from cardd.orders.identifiers import make_test_rpps
 from cardd.orders.paging import PageRequest
+from cardd.orders.sorting import OrderSort
 from cardd.orders.types import (
     CertificateState,
     KeyRequest,
@@ -446,6 +447,33 @@ async def test_pages_hold_each_order_once_also_when_made_at_one_moment(world: Wo
             break
         page = await world.orders.list(OrderFilters(), PageRequest(limit=3, cursor=page.next_cursor))
     assert (len(seen), set(seen)) == (7, made)
+
+
+@pytest.mark.parametrize("sort", OrderSort)
+async def test_pages_of_sorted_orders_follow_one_another(world: World, sort: OrderSort) -> None:
+    for service in ("B", "A", "C", "A"):
+        await world.order(order_request(service=service, key=csr_key(new_csr())))
+        world.clock.advance(timedelta(minutes=1))
+    listed: list[OrderView] = []
+    cursor = None
+    while True:
+        page = await world.orders.list(OrderFilters(sort=sort), PageRequest(limit=1, cursor=cursor))
+        listed += page.items
+        if (cursor := page.next_cursor) is None:
+            break
+    by_name = sort in (OrderSort.NAME, OrderSort.NAME_DESCENDING)
+    keys = [view.label if by_name else view.created_at.isoformat() for view in listed]
+    backwards = sort in (OrderSort.NEWEST, OrderSort.NAME_DESCENDING)
+    assert keys == sorted(keys, reverse=backwards)
+    assert len({view.id for view in listed}) == 4
+
+
+async def test_the_cursor_of_a_list_by_name_is_refused_by_a_list_by_time(world: World) -> None:
+    for service in ("A", "B"):
+        await world.order(order_request(service=service, key=csr_key(new_csr())))
+    page = await world.orders.list(OrderFilters(sort=OrderSort.NAME), PageRequest(limit=1))
+    with pytest.raises(InvalidFieldsError):
+        await world.orders.list(OrderFilters(), PageRequest(cursor=page.next_cursor))
 
 
 async def test_a_card_sees_only_what_it_is_authorised_for(world: World) -> None:

@@ -3,17 +3,20 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from cardd.cards.types import PinState, PinView
 from cardd.events import EventType
+from cardd.orders.sorting import OrderSort
+from cardd.orders.types import OrderRequest
 from cardd.text import Text
 from cardd_webservice import ihm
 from cardd_webservice.ihm import language, words
 from cardd_webservice.ihm.forms import Form
 from cardd_webservice.ihm.routes import ROUTES
 from tests.support.browsing import Browser, signed_in
-from tests.support.webservice import CARD, PIN, Cards, Running, card_view, form
+from tests.support.webservice import CARD, PIN, Cards, Running, card_view, form, order_request
 
 PAGES = ("/", "/cartes", "/demander", "/retirer", "/suivre", "/suivre/commandes", "/revoquer", "/habilitations",
          "/habilitations/nouvelle", "/habilitations/h1", "/crl", "/journal", "/journal?verifier=1", "/diagnostic",
@@ -115,6 +118,17 @@ async def test_the_language_chosen_sticks(browser: Browser) -> None:
 async def test_a_switch_of_language_keeps_the_question(browser: Browser) -> None:
     _, body = await browser.get("/suivre?q=insi&etat=active")
     assert 'href="/suivre?q=insi&amp;etat=active&amp;lang=en"' in body
+
+
+async def test_a_column_sorts_and_turns_round(browser: Browser) -> None:
+    _, body = await browser.get("/suivre/commandes?q=x&suite=y")
+    assert "aria-sort" not in body
+    await browser.service.orders.create(msgspec.convert(order_request(), OrderRequest), None)
+    _, body = await browser.get("/suivre/commandes?q=x&suite=y")
+    assert 'aria-sort="descending"><a class="sort" href="/suivre/commandes?q=x&amp;tri=oldest">' in body
+    _, body = await browser.get("/suivre/commandes?tri=name")
+    assert browser.service.orders.asked[-1][0].sort is OrderSort.NAME
+    assert 'aria-sort="ascending"><a class="sort" href="/suivre/commandes?tri=name_descending">' in body
 
 
 async def test_a_wrong_pin_tells_how_many_tries_are_left(browser: Browser) -> None:

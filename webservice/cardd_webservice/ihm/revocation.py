@@ -6,6 +6,7 @@ from cardd.errors import CarddError, FieldProblem, InvalidFieldsError
 from cardd.orders.errors import AlreadyRevokedError
 from cardd.orders.filters import CertificateFilters
 from cardd.orders.paging import PageRequest
+from cardd.orders.sorting import CertificateSort
 from cardd.orders.types import CertificateState, RevocationRequest
 from cardd.text import Text
 from cardd_webservice.ihm.requests import request_of
@@ -21,7 +22,8 @@ async def list_revocable(visit: Visit) -> web.StreamResponse:
     page = PageRequest(limit=_PAGE, cursor=visit.query("suite")[:256] or None)
     expiring = visit.query("etat") == CertificateState.RENEWABLE.value
     state = CertificateState.RENEWABLE if expiring else CertificateState.ACTIVE
-    filters = CertificateFilters(state=state, q=visit.query("q")[:200] or None)
+    sort = CertificateSort.EXPIRY if expiring else CertificateSort.NEWEST
+    filters = CertificateFilters(state=state, q=visit.query("q")[:200] or None, sort=sort)
     found = await visit.services.certificates.list(filters, page, visit.card)
     return visit.page("revoke_list.html", certificates=found, state=state.value)
 

@@ -4,6 +4,7 @@ from aiohttp import web
 
 from cardd.orders.filters import CertificateFilters, OrderFilters
 from cardd.orders.paging import PageRequest
+from cardd.orders.sorting import CertificateSort
 from cardd.orders.types import CertificateState, OrderState
 from cardd_webservice.guard.policy import Access
 from cardd_webservice.ihm.visit import PageRoute, Visit
@@ -21,7 +22,7 @@ async def state_page(visit: Visit) -> web.StreamResponse:
     cards = {card.serial: card for card in await services.cards.list()}
     waiting = await services.orders.list(OrderFilters(state=OrderState.TO_RETRIEVE), _FIRST, visit.card)
     expiring = await services.certificates.list(
-        CertificateFilters(state=CertificateState.RENEWABLE), _FIRST, visit.card
+        CertificateFilters(state=CertificateState.RENEWABLE, sort=CertificateSort.EXPIRY), _FIRST, visit.card
     )
     return visit.page(
         "state.html",

@@ -9,6 +9,7 @@ from cardd.errors import CarddError, NotFoundError
 from cardd.orders.filters import CertificateFilters, OrderFilters
 from cardd.orders.offers import USAGE_LABELS
 from cardd.orders.paging import PageRequest
+from cardd.orders.sorting import CertificateSort, OrderSort
 from cardd.orders.types import CertificateState, CertificateView, Offer, OrderState, RenewalRequest
 from cardd.text import Text
 from cardd_webservice.ihm.visit import Visit, sent, shown
@@ -22,18 +23,30 @@ S = TypeVar("S", bound=StrEnum)
 
 async def list_certificates(visit: Visit) -> web.StreamResponse:
     """Show the certificates that match."""
-    state = _member(CertificateState, visit.query("etat"))
-    filters = CertificateFilters(state=state, offer=_member(Offer, visit.query("offre")), q=_sought(visit))
+    sort = _member(CertificateSort, visit.query("tri")) or CertificateSort.NEWEST
+    filters = CertificateFilters(
+        state=_member(CertificateState, visit.query("etat")),
+        offer=_member(Offer, visit.query("offre")),
+        q=_sought(visit),
+        sort=sort,
+    )
     found = await visit.services.certificates.list(filters, _page(visit), visit.card)
-    return visit.page("track_certificates.html", certificates=found, states=CertificateState, offers=Offer)
+    return visit.page(
+        "track_certificates.html", certificates=found, states=CertificateState, offers=Offer, sort=sort.value
+    )
 
 
 async def list_orders(visit: Visit) -> web.StreamResponse:
     """Show the orders that match."""
-    state = _member(OrderState, visit.query("etat"))
-    filters = OrderFilters(state=state, offer=_member(Offer, visit.query("offre")), q=_sought(visit))
+    sort = _member(OrderSort, visit.query("tri")) or OrderSort.NEWEST
+    filters = OrderFilters(
+        state=_member(OrderState, visit.query("etat")),
+        offer=_member(Offer, visit.query("offre")),
+        q=_sought(visit),
+        sort=sort,
+    )
     found = await visit.services.orders.list(filters, _page(visit), visit.card)
-    return visit.page("track_orders.html", orders=found, states=OrderState, offers=Offer)
+    return visit.page("track_orders.html", orders=found, states=OrderState, offers=Offer, sort=sort.value)
 
 
 async def show_order(visit: Visit, error: CarddError | None = None) -> web.StreamResponse:
