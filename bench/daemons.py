@@ -47,6 +47,7 @@ def daemon(directory: Path, **settings: str) -> Iterator[Daemon]:
 def started(directory: Path, **settings: str) -> Iterator[RunningDaemon]:
     """Prepare a state and run a daemon on it."""
     given = {f"CARDD_{name}": value for name, value in settings.items()}
+    directory.mkdir(parents=True, exist_ok=True)
     running = RunningDaemon(directory / "state", QUICK | _ALL_DAY | given)
     running.init()
     running.start()

@@ -69,7 +69,6 @@ def opened(asked: Asked) -> Iterator[Work]:
 @contextmanager
 def _rsa(asked: Asked) -> Iterator[Work]:
     directory = asked.directory / "rsa"
-    directory.mkdir()
     with (
         daemon(directory, PKI__CA_ALGORITHM="rsa_4096") as ours,
         raw_signers(directory / "floor", KeyAlgorithm.RSA_4096) as floor,
@@ -84,7 +83,6 @@ def _rsa(asked: Asked) -> Iterator[Work]:
 @contextmanager
 def _ec(asked: Asked) -> Iterator[Work]:
     directory = asked.directory / "ec"
-    directory.mkdir()
     with daemon(directory, PKI__CA_ALGORITHM="ec_p256") as ours:
         peer = asked.peers
         yield {

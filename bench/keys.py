@@ -2,16 +2,17 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from bench.daemons import Daemon, daemon
-from bench.frame import Asked, Case, Group, Pair, Target, Work
+from bench.frame import Asked, Case, Group, Missing, Pair, Points, Target, Work
 from bench.load import Unit, drive
 from bench.tokens import RawToken
 from cardd_pkcs11.types import KeyAlgorithm
 
 #: RSA keys take very different times to find.
 _KEYS = 25
+_READY = 20
 
 _DECLARED = (
     Case(
@@ -22,15 +23,39 @@ _DECLARED = (
         target=Target("ratio", "at most", 1.3),
         rounds=9,
     ),
+    Case(
+        name="order/key-ready",
+        ours="order with a key made ready in idle time, RSA 2048, at p50",
+        unit="ms",
+        target=Target("ours", "at most", 50),
+        rounds=3,
+    ),
 )
 
 
 @contextmanager
 def opened(asked: Asked) -> Iterator[Work]:
-    """Run a daemon, and open a token of this process's own."""
-    with daemon(asked.directory) as made:
-        raw = RawToken(asked.directory / "floor", KeyAlgorithm.RSA_2048)
-        yield {"order/key-made": Pair(lambda: _mean_ms(made), lambda: _raw_mean_ms(raw))}
+    """Run a daemon without and one with keys made ready, and open a token of this process's own."""
+    with ExitStack() as stack:
+        work: dict[str, Pair | Points | Missing] = {}
+        if "order/key-made" in asked.names:
+            made = stack.enter_context(daemon(asked.directory / "made"))
+            raw = RawToken(asked.directory / "floor", KeyAlgorithm.RSA_2048)
+            work["order/key-made"] = Pair(lambda: _mean_ms(made), lambda: _raw_mean_ms(raw))
+        if "order/key-ready" in asked.names:
+            ready = stack.enter_context(daemon(asked.directory / "ready", TOKENS__READY_KEYS=str(_READY)))
+            drive(ready.requests, [iter([_order(ready)])])
+            work["order/key-ready"] = Pair(lambda: _ready_p50_ms(ready))
+        yield work
+
+
+def _ready_p50_ms(ours: Daemon) -> float:
+    """Wait until the stock is full, then place as many orders as there are keys ready, one after the other."""
+    while (
+        sum(key["ready"] for key in ours.running.call("GET", "/api/v1/keys?limit=500").json["items"]) < _READY
+    ):
+        time.sleep(1)
+    return drive(ours.requests, [(_order(ours) for _ in range(_READY))]).percentile(50) * 1000
 
 
 def _mean_ms(ours: Daemon) -> float:

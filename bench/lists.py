@@ -1,55 +1,144 @@
-"""Large revocation lists to measure with, signed with RSA 4096."""
+"""Lists, search and tracking in a store of a million certificates, beside the same in one of ten thousand."""
 
-import random
-from datetime import datetime, timedelta
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+import msgspec
 
-from cardd.igc import der
-from cardd.igc.crl import RevocationReason, encode_entry
-from cardd.revocation.lists import parse
-from tests.support.revocation import Ca
+from bench.daemons import Daemon
+from bench.filling import fill
+from bench.frame import Asked, Case, Curve, Group, Pair, Points, Target, Work
+from bench.load import Unit, drive
+from tests.support.running import QUICK, RunningDaemon
 
-_SHA256_WITH_RSA = bytes.fromhex("300D06092A864886F70D01010B0500")
+_LARGE, _SMALL = 100_000, 10_000
+_SIZES = (1_000, _SMALL, 100_000, _LARGE)
+_CALLS = 40
+
+#: What is asked, by name; `{number}` is the number of a certificate in the middle, `{serial}` one of its serial.
+_ASKED = {
+    "newest": "/api/v1/certificates",
+    "page-of-500": "/api/v1/certificates?limit=500",
+    "revoked": "/api/v1/certificates?state=revoked",
+    "expired": "/api/v1/certificates?state=expired",
+    "renewable": "/api/v1/certificates?state=renewable",
+    "by-name": "/api/v1/certificates?sort=name",
+    "deep-page": "/api/v1/certificates?cursor={cursor}",
+    "search-one": "/api/v1/certificates?q={number}",
+    "search-many": "/api/v1/certificates?q=alpha",
+    "search-none": "/api/v1/certificates?q=xyzzy",
+    "search-serial": "/api/v1/certificates?q={part}",
+    "orders": "/api/v1/orders",
+    "orders-search": "/api/v1/orders?q=alpha+{number}",
+    "orders-cancelled": "/api/v1/orders?state=cancelled",
+    "track-order": "/api/v1/orders/{order}",
+    "track-certificate": "/api/v1/certificates/{serial}",
+}
+
+_DECLARED: tuple[Case | Curve, ...] = (
+    *(
+        Case(
+            name=f"lists/{name}",
+            ours=f"GET {path.removeprefix('/api/v1')} at {_LARGE:,} certificates",
+            beside=f"at {_SMALL:,}",
+            unit="ms",
+            target=Target("ratio", "at most", 3),
+            rounds=5,
+        )
+        for name, path in _ASKED.items()
+    ),
+    Curve(
+        name="lists/growth",
+        title="Lists and search as the store grows",
+        x="certificates in the store",
+        unit="ms",
+        sizes=_SIZES,
+    ),
+)
 
 
-class LargeList(NamedTuple):
-    """A list and the serials in it."""
+class _Filled:
+    """A daemon on a filled store."""
 
-    der: bytes
-    serials: list[int]
+    def __init__(self, directory: Path, count: int) -> None:
+        directory.mkdir(parents=True)
+        self.running = RunningDaemon(directory / "state", QUICK | {"CARDD_READERS__PCSC": "off"})
+        self.running.init()
+        self.running.start()
+        _first_certificate(Daemon(self.running))
+        self.running.stop()
+        fill(self.running.state, count)
+        self.running.start()
+        self._requests = Daemon(self.running).requests
+        self._known = self._some(count)
+
+    def milliseconds(self, name: str) -> float:
+        """Return the median time of a call."""
+        request = self._requests.encode("GET", _ASKED[name].format(**self._known))
+
+        def ask() -> Unit:
+            return (yield request).status == 200
+
+        load = drive(self._requests, [(ask() for _ in range(_CALLS))])
+        if load.errors:
+            raise RuntimeError(f"{name} failed")
+        return load.percentile(50) * 1000
+
+    def _some(self, count: int) -> dict[str, str]:
+        """Find what the calls name: the certificate in the middle of the list, and the cursor before it."""
+        middle = f"{count // 2 + 1:07d}"
+        found = self.running.call("GET", f"/api/v1/certificates?q={middle}&limit=1").json["items"][0]
+        cursor = ""
+        for _ in range(20):
+            query = f"?limit=500&cursor={cursor}" if cursor else "?limit=500"
+            cursor = self.running.call("GET", f"/api/v1/certificates{query}").json["next_cursor"] or cursor
+        serial, order = found["serial"], found["order"]
+        return {"number": middle, "part": serial[6:16], "serial": serial, "order": order, "cursor": cursor}
 
 
-def rsa_ca() -> Ca:
-    """Return a CA with a new RSA-4096 key."""
-    return Ca("BENCH CA", rsa.generate_private_key(public_exponent=65537, key_size=4096))
+@contextmanager
+def opened(asked: Asked) -> Iterator[Work]:
+    """Fill a store of each size that is asked for, at its first use."""
+    filled: dict[int, _Filled] = {}
+
+    def at(count: int) -> _Filled:
+        if count not in filled:
+            filled[count] = _Filled(asked.directory / str(count), count)
+        return filled[count]
+
+    def pair(name: str) -> Pair:
+        return Pair(lambda: at(_LARGE).milliseconds(name), lambda: at(_SMALL).milliseconds(name))
+
+    def growth(count: int) -> Mapping[str, float]:
+        shown = ("newest", "search-one", "search-many", "track-certificate")
+        return {name: at(count).milliseconds(name) for name in shown}
+
+    try:
+        yield {f"lists/{name}": pair(name) for name in _ASKED} | {"lists/growth": Points(growth)}
+    finally:
+        for each in filled.values():
+            each.running.end()
 
 
-def large_list(ca: Ca, entries: int, now: datetime) -> LargeList:
-    """Sign a list of random 16-byte serials, revoked at various times for every reason."""
-    numbers = random.Random(entries)  # noqa: S311 (a list for measuring)
-    serials = [numbers.getrandbits(127) for _ in range(entries)]
-    reasons = list(RevocationReason)
-    encoded = [
-        encode_entry(serial, now - timedelta(minutes=serial % 500_000), reasons[serial % len(reasons)])
-        for serial in serials
-    ]
-    if not isinstance(ca.key, rsa.RSAPrivateKey):
-        raise TypeError("the list is signed with RSA")
-    tbs = _with_entries(parse(ca.crl(1, at=now)).tbs, encoded)
-    signature = ca.key.sign(tbs, padding.PKCS1v15(), hashes.SHA256())
-    signed = der.sequence(tbs, _SHA256_WITH_RSA, der.tlv(der.TAG_BIT_STRING, b"\x00", signature))
-    return LargeList(signed, serials)
+def _first_certificate(ours: Daemon) -> None:
+    """Have one certificate issued, which all others are copies of."""
+
+    def issue() -> Unit:
+        post = ours.requests.encode
+        reply = yield post(
+            "POST",
+            "/api/v1/orders",
+            ours.order_body({"source": "token", "algorithm": "ec_p256"}),
+            ours.session,
+        )
+        order = msgspec.json.decode(reply.body)["id"]
+        retrieval = {"without_code": True, "accept_terms": True}
+        reply = yield post("POST", f"/api/v1/orders/{order}/retrieval", retrieval, ours.session)
+        return reply.status == 201
+
+    if drive(ours.requests, [iter([issue()])]).errors:
+        raise RuntimeError("no certificate was issued")
 
 
-def _with_entries(model: bytes | memoryview, entries: list[bytes]) -> bytes:
-    """Return the TBSCertList of a list of one entry with others in its place."""
-    content = bytes(model)
-    start, end = der.element(content, 0)
-    at = start
-    for _ in range(5):  # version, signature, issuer, thisUpdate, nextUpdate
-        at = der.element(content, at)[1]
-    after = der.element(content, at)[1]
-    return der.sequence(content[start:at], der.sequence(*entries), content[after:end])
+GROUP = Group("lists", _DECLARED, opened)

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from bench.caching import Watched
 from bench.frame import Asked, Case, Group, Missing, Pair, Target, Work
-from bench.lists import LargeList, large_list, rsa_ca
+from bench.largelists import LargeList, large_list, rsa_ca
 from cardd.clock import SystemClock
 from cardd.revocation.index import IndexReader
 from cardd.revocation.indexing import Indexer

@@ -22,6 +22,7 @@ def duties(parts: Parts) -> tuple[Duty, ...]:
         Duty("card sessions", minute, parts.sessions.expire_due),
         Duty("certificates to write on tokens", minute, parts.certificates.finish_token_writes),
         Duty("token chains", minute, parts.keys.advance_chains),
+        Duty("keys made ready", timedelta(seconds=5), parts.ready_keys.keep),
         Duty("copies on this machine", minute, parts.sweep.notice_copies),
         Duty("check of every key", timedelta(days=1), parts.sweep.perform),
         Duty("regular backups", hour, parts.backups.make_due),

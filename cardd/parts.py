@@ -34,6 +34,7 @@ from cardd.custody.keys import KeyMaker
 from cardd.custody.media import Media, open_media, open_software
 from cardd.custody.pins import PinVault
 from cardd.custody.seal import open_sealer, open_shared_sealer
+from cardd.custody.stock import KeyStock
 from cardd.custody.sweep import Sweep, SweepParts
 from cardd.custody.tokens import TokenKeeper
 from cardd.demo import ensure_demonstration
@@ -60,6 +61,7 @@ from cardd.orders.mail import Mailer
 from cardd.orders.notices import Notices
 from cardd.orders.orders import Orders
 from cardd.orders.parts import OrderParts
+from cardd.orders.readykeys import ReadyKeys
 from cardd.outgoing.deliveries import Deliveries
 from cardd.outgoing.routes import Routes
 from cardd.outgoing.sending import Outgoing
@@ -111,6 +113,7 @@ class Parts:
     orders: Orders
     certificates: Certificates
     notices: Notices
+    ready_keys: ReadyKeys
     chains: TokenChains
     sweep: Sweep
     keys: KeyCustody
@@ -287,6 +290,7 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
             virtual=virtual,
         )
     )
+    stock = KeyStock(store, maker, intents)
     order_parts = OrderParts(
         store=store,
         clock=clock,
@@ -296,6 +300,7 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         keeper=keeper,
         maker=maker,
         intents=intents,
+        stock=stock,
         vault=vault,
     )
     orders, certificates = Orders(order_parts), Certificates(order_parts)
@@ -348,6 +353,7 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         orders=orders,
         certificates=certificates,
         notices=Notices(store, clock, settings),
+        ready_keys=ReadyKeys(order_parts, lambda: pool.counters.busy == 0),
         chains=chains,
         sweep=sweep,
         keys=keys,

@@ -168,6 +168,15 @@ class TokenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     processes: Annotated[
         int, Meta(ge=0, le=64, description="SoftHSM's token host processes. 0: one a core, at most four.")
     ] = 0
+    ready_keys: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1000,
+            description="Keys of each kind ordered lately that are made ready in idle time on a structure's token, so "
+            "that orders do not wait for theirs. 0: none.",
+        ),
+    ] = 0
 
 
 class CardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -49,6 +49,7 @@ def list_keys(options: Options, *, check: bool, limit: int, cursor: str | None) 
         print_answer(answer)
         return
     page = answer.page(KeyView)
+    ready = say("none yet: made ready", "aucun : prête d’avance")
     print_table(
         (
             "SPKI SHA-256",
@@ -63,7 +64,7 @@ def list_keys(options: Options, *, check: bool, limit: int, cursor: str | None) 
             (
                 each.spki_sha256 or each.id,
                 each.level,
-                f"{each.holder_kind} {each.holder}" if each.holder else None,
+                f"{each.holder_kind} {each.holder}" if each.holder else ready if each.ready else None,
                 each.token,
                 each.certificates,
                 each.evidence,

@@ -11,7 +11,7 @@ from cardd.custody.keychecks import check_public_key
 from cardd.custody.policy import CustodyPolicy, KeyUse, Weakness, check_attributes, policy_for
 from cardd.custody.registry import KEY_ID_BYTES
 from cardd.text import Text
-from cardd_pkcs11.errors import DeadlineExceededError, HostLostError, TokenError
+from cardd_pkcs11.errors import DeadlineExceededError, HostLostError, ObjectNotFoundError, TokenError
 from cardd_pkcs11.operations import TokenOperations
 from cardd_pkcs11.types import (
     CustodyLevel,
@@ -97,6 +97,33 @@ class KeyMaker:
                     await self._destroy(serial, key_id)
                 raise
 
+    async def check(
+        self, serial: TokenSerial, key_id: KeyId, spki: Spki, algorithm: KeyAlgorithm, use: KeyUse
+    ) -> MadeKey:
+        """Read back a key made earlier, and return what it is now.
+
+        Raises:
+            CustodyRefusedError: it is gone, is another one, or is held more weakly than the policy demands.
+            TokenFaultError: the token or its host refused or failed.
+        """
+        with token_errors_translated():
+            try:
+                attributes = await self._tokens.key_attributes(serial, key_id)
+                found = await self._tokens.public_key(serial, key_id)
+            except ObjectNotFoundError:
+                raise _changed("token") from None
+        if found != spki:
+            raise _changed("value")
+        _refuse(check_attributes(attributes, policy_for(use)))
+        return MadeKey(
+            key_id=key_id,
+            token_serial=serial,
+            spki=spki,
+            algorithm=algorithm,
+            level=self.level_of(serial),
+            attributes=attributes,
+        )
+
     async def destroy(self, serial: TokenSerial, key_id: KeyId) -> None:
         """Destroy a key pair; nothing where it does not exist.
 
@@ -142,6 +169,16 @@ class KeyMaker:
 
     async def _destroy(self, serial: TokenSerial, key_id: KeyId) -> None:
         await self._tokens.destroy(serial, kinds=_KEY_PAIR, key_id=key_id)
+
+
+def _changed(attribute: str) -> CustodyRefusedError:
+    return CustodyRefusedError(
+        Text(
+            f"The token does not hold the key any more as it was made (CKA_{attribute.upper()}).",
+            f"Le jeton ne garde plus la clé telle qu’elle a été créée (CKA_{attribute.upper()}).",
+        ),
+        attributes=[attribute],
+    )
 
 
 def _refuse(weaknesses: list[Weakness]) -> None:

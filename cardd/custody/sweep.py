@@ -24,7 +24,15 @@ from cardd.custody.tokens import TokenKeeper, TokenRecord
 from cardd.custody.types import Finding, KeyFinding, KeyView, SweepReport
 from cardd.errors import NotFoundError
 from cardd.store import Store
-from cardd.store.tables import cards, certificates, key_evidence, key_intents, key_registry, tokens
+from cardd.store.tables import (
+    cards,
+    certificates,
+    key_evidence,
+    key_intents,
+    key_registry,
+    ready_keys,
+    tokens,
+)
 from cardd_pkcs11.errors import TokenError
 from cardd_pkcs11.operations import TokenPool
 from cardd_pkcs11.types import KeyAttributes, KeyId, ObjectInfo, ObjectKind, TokenSerial
@@ -109,7 +117,10 @@ class Sweep:
         """Return every key known or found, with what the last sweep said of it."""
         async with self._store.read() as connection:
             held = (await connection.execute(sa.select(key_registry))).all()
-            named = (await connection.execute(sa.select(tokens.c.serial, tokens.c.label))).all()
+            ready = (await connection.execute(sa.select(ready_keys))).all()
+            named = (
+                await connection.execute(sa.select(tokens.c.serial, tokens.c.label, tokens.c.level))
+            ).all()
             stated = set((await connection.execute(sa.select(key_evidence.c.spki_sha256))).scalars())
             table = certificates
             issued = (
@@ -118,6 +129,7 @@ class Sweep:
                 )
             ).all()
         labels = {row.serial: row.label for row in named}
+        levels = {row.serial: row.level for row in named}
         serials: defaultdict[str, list[str]] = defaultdict(list)
         for row in issued:
             serials[row.spki_sha256].append(row.serial)
@@ -139,13 +151,32 @@ class Sweep:
             )
             for row in held
         )
-        return (*known, *(_stranger(found, labels) for found in self._unregistered))
+        stock = tuple(
+            KeyView(
+                id=row.spki_sha256,
+                spki_sha256=row.spki_sha256,
+                registered=False,
+                ready=True,
+                holder_kind=None,
+                holder=None,
+                level=levels.get(row.token_serial, "unknown"),
+                token=labels.get(row.token_serial),
+                token_serial=row.token_serial,
+                key_id=row.key_id,
+                certificates=(),
+                evidence=row.spki_sha256 in stated,
+                claimed_at=None,
+                findings=self._findings.get(row.spki_sha256, ()),
+            )
+            for row in ready
+        )
+        return (*known, *stock, *(_stranger(found, labels) for found in self._unregistered))
 
     async def _of_token(
         self, record: TokenRecord, *, present: bool
     ) -> tuple[dict[str, tuple[KeyFinding, ...]], list[_Found]]:
         """Check the keys of one token; what concerns the token as a whole is found for each of its keys."""
-        rows = await self._registered(record.serial)
+        rows = [*await self._registered(record.serial), *await self._ready(record.serial)]
         if not present:
             return _for_all(rows, KeyFinding(finding=Finding.TOKEN_MISSING)), []
         try:
@@ -217,6 +248,11 @@ class Sweep:
         statement = sa.select(key_registry).where(
             key_registry.c.token_serial == serial, key_registry.c.key_id.is_not(None)
         )
+        async with self._store.read() as connection:
+            return (await connection.execute(statement)).all()
+
+    async def _ready(self, serial: TokenSerial) -> Sequence[sa.Row[Any]]:
+        statement = sa.select(ready_keys).where(ready_keys.c.token_serial == serial)
         async with self._store.read() as connection:
             return (await connection.execute(statement)).all()
 

@@ -129,6 +129,8 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     evidence: bool
     claimed_at: datetime | None
     findings: tuple[KeyFinding, ...]
+    ready: bool = False
+    """Made in idle time and held by nobody yet; `registered` from the order on that takes it."""
 
 
 class SweepReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -66,6 +66,7 @@ class Recorded:
     search: str = ""
     token_serial: str | None = None
     key_id: str | None = None
+    key_label: str | None = None
     on_token: bool = True
     contacts: tuple[str, ...] = ()
     revocation_code_hash: str | None = None

@@ -8,11 +8,12 @@ import sqlalchemy as sa
 from cardd.errors import FieldProblem, InvalidFieldsError, NotFoundError
 from cardd.orders.compromise import KeyBlocks
 from cardd.orders.errors import NotActiveError
-from cardd.orders.filters import CertificateFilters, certificate_conditions
+from cardd.orders.filters import CertificateFilters, certificate_conditions, words_of
 from cardd.orders.forms import OrderFields
 from cardd.orders.habilitations import scope_of
+from cardd.orders.listing import rows_of_page
 from cardd.orders.ordering import Ordering, not_authorised
-from cardd.orders.paging import Page, PageRequest, Position, page_of, paged
+from cardd.orders.paging import Page, PageRequest, Position, page_of
 from cardd.orders.parts import AuthorisingCard, OrderParts
 from cardd.orders.revocation import Revocation
 from cardd.orders.sorting import certificate_sorting
@@ -63,7 +64,8 @@ class Certificates:
             conditions = certificate_conditions(filters, scope, now, self._views.notice)
             sorting = certificate_sorting(filters.sort)
             selected = selected_certificates().add_columns(sorting.key.label("sort_key"))
-            rows = (await connection.execute(paged(selected, page, sorting, conditions))).all()
+            words = words_of(filters.q)
+            rows = await rows_of_page(connection, selected, page, sorting, conditions=conditions, words=words)
         return page_of(rows, page, self._views.summary, lambda row: Position(row.sort_key, row.serial))
 
     async def get(self, serial: str, card: AuthorisingCard | None = None) -> CertificateView:

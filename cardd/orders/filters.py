@@ -1,6 +1,5 @@
 """What lists are narrowed by, and who sees which part of them, as conditions of SQL."""
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -20,8 +19,6 @@ Identifier = Annotated[str, Meta(max_length=64)]
 
 #: The kinds of certificate that lists show; those of CAs and responders are published, not managed.
 MANAGED_KINDS = ("order", "card")
-#: What may be part of a serial.
-_DIGITS = re.compile(r"[0-9a-f]{4,64}")
 
 
 class OrderFilters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -75,7 +72,7 @@ def order_conditions(
     filters: OrderFilters, scope: Scope | None, now: datetime
 ) -> list[sa.ColumnElement[bool]]:
     """Return the conditions of a list of orders."""
-    found = _common(orders, filters.offer, filters.usage, filters.structure, filters.q)
+    found = _common(orders, filters.offer, filters.usage, filters.structure)
     if filters.state is not None:
         found.append(_order_state(filters.state, now))
     if scope is not None:
@@ -89,7 +86,7 @@ def certificate_conditions(
     """Return the conditions of a list of certificates; computed states become bounds on notAfter."""
     table = certificates
     found: list[sa.ColumnElement[bool]] = [_as_it_comes(table.c.kind).in_(MANAGED_KINDS)]
-    found += _common(table, filters.offer, filters.usage, filters.structure, filters.q)
+    found += _common(table, filters.offer, filters.usage, filters.structure)
     if filters.state is not None:
         found.append(_certificate_state(filters.state, now, notice))
     if filters.expires_before is not None:
@@ -102,26 +99,21 @@ def certificate_conditions(
     return found
 
 
+def words_of(q: str | None) -> tuple[str, ...]:
+    """Return the words that are looked for, each by itself, without regard to case."""
+    return tuple(_folded(q).split()) if q else ()
+
+
 def search_text(parts: Sequence[str | None]) -> str:
     """Return what `q` is looked for in: the parts, one a line, without regard to case."""
     return "\n".join(_folded(part) for part in parts if part)
 
 
 def _common(
-    table: sa.Table, offer: Offer | None, usage: Usage | None, structure: str | None, q: str | None
+    table: sa.Table, offer: Offer | None, usage: Usage | None, structure: str | None
 ) -> list[sa.ColumnElement[bool]]:
     equal: dict[str, Any] = {"offer": offer, "usage": usage, "structure_id": structure}
-    found = [_as_it_comes(table.c[name]) == str(value) for name, value in equal.items() if value is not None]
-    for word in _folded(q).split() if q else ():
-        found.append(_mentions(table, word))
-    return found
-
-
-def _mentions(table: sa.Table, word: str) -> sa.ColumnElement[bool]:
-    named = table.c.search.contains(word, autoescape=True)
-    if table is certificates and _DIGITS.fullmatch(word):
-        return sa.or_(named, table.c.serial.contains(word))
-    return named
+    return [_as_it_comes(table.c[name]) == str(value) for name, value in equal.items() if value is not None]
 
 
 def _as_it_comes(column: sa.Column[str]) -> sa.ColumnElement[str]:

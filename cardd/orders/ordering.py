@@ -14,8 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cardd.custody.csr import ProvenKey, read_csr
 from cardd.custody.errors import CsrMalformedError
+from cardd.custody.keys import MadeKey
 from cardd.custody.possession import new_challenge
 from cardd.custody.registry import HolderKind, claim, spki_hash
+from cardd.custody.stock import READY_LABEL, KeyKind
 from cardd.errors import FieldProblem, InvalidFieldsError
 from cardd.events import EventType
 from cardd.igc.profiles import PROFILES
@@ -46,6 +48,21 @@ class OrderKey:
     level: str
     token_serial: TokenSerial | None = None
     key_id: KeyId | None = None
+    label: str | None = None
+    """Of a key that was made before its holder was known; otherwise it is called like the order."""
+
+    @classmethod
+    def on_token(cls, made: MadeKey, label: str | None = None) -> "OrderKey":
+        """Return the key of an order that was made on a token."""
+        return cls(
+            source="token",
+            spki=made.spki,
+            algorithm=made.algorithm.value,
+            level=made.level.value,
+            token_serial=made.token_serial,
+            key_id=made.key_id,
+            label=label,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,25 +119,27 @@ class Ordering:
         form = placement.form
         token_serial = await self._token_for(form)
         use = PROFILES[profile_name(form.offer, form.usage)].key_use
+        kind = KeyKind(token_serial, KeyAlgorithm(form.algorithm), use)
+        if await self._place_with_ready_key(placement, kind):
+            return
         async with self._parts.intents.making(token_serial) as intent:
             made = await self._parts.maker.make(
-                token_serial,
-                intent.key_id,
-                placement.label,
-                KeyAlgorithm(form.algorithm),
-                use,
-            )
-            key = OrderKey(
-                source="token",
-                spki=made.spki,
-                algorithm=made.algorithm.value,
-                level=made.level.value,
-                token_serial=token_serial,
-                key_id=made.key_id,
+                token_serial, intent.key_id, placement.label, kind.algorithm, use
             )
             async with self._parts.store.transaction() as tx:
                 await intent.fulfil(tx)
-                await self._commit(tx, placement, key)
+                await self._commit(tx, placement, OrderKey.on_token(made))
+
+    async def _place_with_ready_key(self, placement: Placement, kind: KeyKind) -> bool:
+        """Place the order with a key that is ready; False where there is none."""
+        if self._parts.settings.tokens.ready_keys == 0:
+            return False
+        while (made := await self._parts.stock.offer(kind)) is not None:
+            async with self._parts.store.transaction() as tx:
+                if await self._parts.stock.take(tx, made):
+                    await self._commit(tx, placement, OrderKey.on_token(made, READY_LABEL))
+                    return True
+        return False
 
     async def _token_for(self, form: CheckedOrder) -> TokenSerial:
         """Return the structure's token, made at its first order, or the one that the form names."""
@@ -195,6 +214,7 @@ class Ordering:
                 algorithm=key.algorithm,
                 token_serial=key.token_serial,
                 key_id=key.key_id.hex() if key.key_id is not None else None,
+                key_label=key.label,
                 spki=key.spki,
                 spki_sha256=spki_hash(key.spki),
                 level=key.level,

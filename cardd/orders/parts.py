@@ -7,6 +7,7 @@ from cardd.clock import Clock
 from cardd.custody.keys import KeyMaker
 from cardd.custody.pins import PinVault
 from cardd.custody.registry import KeyIntents
+from cardd.custody.stock import KeyStock
 from cardd.custody.tokens import TokenKeeper
 from cardd.custody.uri import ObjectType, Pkcs11Uri
 from cardd.igc.pki import Pki
@@ -39,6 +40,7 @@ class OrderParts:
     keeper: TokenKeeper
     maker: KeyMaker
     intents: KeyIntents
+    stock: KeyStock
     vault: PinVault
     code_policy: CodePolicy = CODE_POLICY
 

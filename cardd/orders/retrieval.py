@@ -203,6 +203,7 @@ def _recorded(row: sa.Row[Any], code_hash: str | None) -> Recorded:
         search=search_text([row.search]),
         token_serial=row.token_serial,
         key_id=row.key_id,
+        key_label=row.key_label,
         on_token=row.token_serial is None,
         contacts=tuple(row.contacts),
         revocation_code_hash=code_hash,

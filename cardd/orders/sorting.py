@@ -38,6 +38,11 @@ class Sorting(NamedTuple):
     descending: bool
 
     @property
+    def by_age(self) -> bool:
+        """Whether rows are sorted as they came."""
+        return self.key is orders.c.created_at or self.key is certificates.c.issued_at
+
+    @property
     def by(self) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
         """Return the columns to sort by."""
         columns = (self.key, self.identifier)

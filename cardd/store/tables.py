@@ -230,6 +230,22 @@ key_intents = sa.Table(
     _time("created_at", nullable=False),
 )
 
+#: Keys made in idle time that nobody holds yet (see `cardd.custody.stock`).
+ready_keys = sa.Table(
+    "ready_keys",
+    metadata,
+    _text("key_id", primary_key=True),
+    _text("token_serial"),
+    _text("algorithm"),
+    _text("use", comment="sign, decrypt or sign_and_decrypt"),
+    sa.Column("spki", sa.LargeBinary, nullable=False),
+    _text("spki_sha256", unique=True),
+    _time("made_at", nullable=False),
+    sa.Index(
+        "ix_ready_keys_token_serial_algorithm_use_made_at", "token_serial", "algorithm", "use", "made_at"
+    ),
+)
+
 #: One key, one holder: the claim of a public key, for as long as anything hangs on it.
 key_registry = sa.Table(
     "key_registry",
@@ -273,6 +289,7 @@ orders = sa.Table(
     _text("algorithm"),
     _text("token_serial", nullable=True),
     _text("key_id", nullable=True),
+    _text("key_label", nullable=True, comment="CKA_LABEL of the key, where it is not the order's label"),
     sa.Column("spki", sa.LargeBinary, nullable=False),
     _text("spki_sha256", index=True),
     _text("level"),
@@ -313,6 +330,7 @@ certificates = sa.Table(
     _text("spki_sha256", index=True),
     _text("token_serial", nullable=True),
     _text("key_id", nullable=True),
+    _text("key_label", nullable=True, comment="CKA_LABEL of the key, where it is not the common name"),
     _text("level"),
     sa.Column(
         "on_token",

@@ -322,7 +322,7 @@ class TokenHostPool(TokenPool):
             least_busy = min(able, key=lambda each: each.host.counters.busy)
             if least_busy is not home:
                 try:
-                    return await least_busy.host.call(call, deadline=deadline)
+                    return cast("T", await least_busy.host.call(call, deadline=deadline))
                 except _OF_NO_HELP:
                     self._helpers[serial] = [
                         each for each in self._helpers.get(serial, ()) if each is not least_busy
@@ -425,6 +425,15 @@ class TokenHostPool(TokenPool):
                 _log.debug("token_pool.no_helper", module=self.profile.name, pid=host.pid, why=error.code)
             else:
                 self._helpers.setdefault(call.serial, []).append(_Home(host, host.generation))
+        if others:
+            await self._settle_at_home(call, home)
+
+    async def _settle_at_home(self, call: protocol.Login, home: TokenHost) -> None:
+        """See to it that the home's login stands: a login elsewhere writes to a software token."""
+        try:
+            await home.call(protocol.ListObjects(serial=call.serial))
+        except TokenRemovedError:
+            await home.call(call)
 
     async def _dismiss_helpers(self, serial: TokenSerial) -> None:
         """Log a token out everywhere but at its home."""

@@ -19,6 +19,7 @@ from cardd.clock import ManualClock
 from cardd.custody.keys import KeyMaker
 from cardd.custody.pins import PinVault
 from cardd.custody.registry import KeyIntents
+from cardd.custody.stock import KeyStock
 from cardd.custody.tokens import TokenKeeper
 from cardd.events import EventBus
 from cardd.igc.issuing import IssuedCertificate, IssueRequest
@@ -91,6 +92,8 @@ class MemoryTokens(TokenOperations):
                 return cast("T", Spki(self.keys[call.key_id]))
             case protocol.ReadKeyAttributes():
                 return cast("T", _attributes_of(self.templates[call.key_id]))
+            case protocol.ReadPublicKey():
+                return cast("T", Spki(self.keys[call.key_id]))
             case protocol.StoreCertificate() if not self.broken:
                 self.certificates[call.key_id] = call.der
             case protocol.Destroy() if not self.broken:
@@ -234,6 +237,7 @@ async def open_world(
     keeper = TokenKeeper(store, pool, vault) if pool else cast("TokenKeeper", MemoryKeeper(store))
     memory_pki = MemoryPki(pki, clock)
     settings = Settings(state_dir=str(directory), runtime_dir=str(directory))
+    maker, intents = KeyMaker(pool or memory, CustodyLevel.SOFTWARE), KeyIntents(store, pool or memory)
     parts = OrderParts(
         store=store,
         clock=clock,
@@ -241,8 +245,9 @@ async def open_world(
         pki=cast("Pki", memory_pki),
         pool=pool or memory,
         keeper=keeper,
-        maker=KeyMaker(pool or memory, CustodyLevel.SOFTWARE),
-        intents=KeyIntents(store, pool or memory),
+        maker=maker,
+        intents=intents,
+        stock=KeyStock(store, maker, intents),
         vault=vault,
         code_policy=QUICK,
     )

@@ -22,8 +22,9 @@ from cardd.custody.evidence import Evidence, open_instance_key
 from cardd.custody.keys import KeyMaker, MadeKey
 from cardd.custody.pins import PinVault
 from cardd.custody.policy import KeyUse
-from cardd.custody.registry import HolderKind, claim, spki_hash
+from cardd.custody.registry import HolderKind, KeyIntents, claim, spki_hash
 from cardd.custody.seal import Sealer, SecretKeeper
+from cardd.custody.stock import KeyKind, KeyStock
 from cardd.custody.sweep import Sweep, SweepParts
 from cardd.custody.tokens import (
     PinNotExportableError,
@@ -374,6 +375,22 @@ async def test_the_sweep_finds_nothing_wrong_with_sound_keys(prepared: Path) -> 
         (view,) = await instance.sweep.keys()
         assert view.evidence
         assert view.findings == ()
+
+
+async def test_the_sweep_shows_ready_keys_as_ready_and_misses_them_when_they_are_gone(prepared: Path) -> None:
+    async with started(prepared) as instance:
+        record = await instance.token()
+        stock = KeyStock(instance.store, instance.maker, KeyIntents(instance.store, instance.pool))
+        await stock.make(KeyKind(record.serial, EC, KeyUse.SIGN))
+        report = await instance.sweep.perform()
+        assert (report.findings, report.keys) == (0, 2)
+        (ready,) = [key for key in await instance.sweep.keys() if key.ready]
+        assert (ready.registered, ready.evidence, ready.level) == (False, True, record.level)
+        await instance.maker.destroy(record.serial, KeyId(bytes.fromhex(ready.key_id or "")))
+        await instance.sweep.perform()
+        (missed,) = [key for key in await instance.sweep.keys() if key.ready]
+        assert [found.finding for found in missed.findings] == [Finding.KEY_MISSING]
+        assert await stock.offer(KeyKind(record.serial, EC, KeyUse.SIGN)) is None
 
 
 async def test_the_sweep_reports_missing_strange_and_changed_keys_and_touches_none(prepared: Path) -> None:

@@ -17,8 +17,14 @@ def test_the_migrations_make_the_tables_as_they_are_described(tmp_path: Path) ->
     upgrade(url)
     engine = sa.create_engine(url)
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        context = MigrationContext.configure(connection, opts={"include_name": _described})
+        assert compare_metadata(context, metadata) == []
     engine.dispose()
+
+
+def _described(name: str | None, kind: str, _parents: object) -> bool:
+    """Tell whether a table is one of the code's; FTS5 and what feeds it are SQLite's alone (`cardd.store.search`)."""
+    return kind != "table" or "_search" not in (name or "")
 
 
 def test_a_database_up_to_date_is_left_alone(tmp_path: Path) -> None:

@@ -1,0 +1,47 @@
+"""`python -m bench.check RESULTS`: whether a run is as good as the one that docs/performance.md shows.
+
+Ratios are compared, never times: what stands beside each case was measured in the same run, on the same machine. A case
+that was not measured, or whose figure is a time by itself, is not judged.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from bench.page import RESULTS
+from bench.report import Report, figure
+
+#: How much worse a ratio may be before it counts as a regression: spreads of one machine are half of it.
+_TOLERANCE = 1.5
+
+
+def main() -> int:
+    """Name every regression; 1 where there is one."""
+    then = msgspec.json.decode(RESULTS.read_bytes(), type=Report)
+    now = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Report)
+    found = list(regressions(then, now))
+    sys.stdout.writelines(f"{line}\n" for line in found or ["No ratio is worse than it was."])
+    return 1 if found else 0
+
+
+def regressions(then: Report, now: Report) -> Iterator[str]:
+    """Name each case whose ratio is worse than it was, by more than chance."""
+    known = {each.case.name: each for each in then.results}
+    for result in now.results:
+        earlier, target = known.get(result.case.name), result.case.target
+        if earlier is None or target.of != "ratio" or not earlier.median or not result.median:
+            continue
+        worse = result.median / earlier.median
+        if target.bound == "at least":
+            worse = 1 / worse
+        if worse > _TOLERANCE:
+            yield (
+                f"{result.case.name}: {figure(worse)} times worse than it was "
+                f"(ratio {figure(result.median)}, was {figure(earlier.median)})"
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""`python -m bench.page RESULTS`: writes what a run measured into docs/performance.md, with its charts.
+
+RESULTS is what `python -m bench --json` printed; it is kept beside the charts, for `python -m bench.check`.
+"""
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from bench.charts import against_targets, growth
+from bench.frame import Result
+from bench.report import Report, cells
+
+_DOCS = Path(__file__).parents[1] / "docs"
+CHARTS = _DOCS / "performance"
+RESULTS = CHARTS / "results.json"
+_PAGE = _DOCS / "performance.md"
+_BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
+_TARGETS = "targets.svg"
+
+
+def main() -> None:
+    """Write the charts, the results and the page."""
+    report = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Report)
+    CHARTS.mkdir(exist_ok=True)
+    for name, drawing in charts(report).items():
+        (CHARTS / name).write_text(drawing, encoding="utf-8")
+    RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    _PAGE.write_text(page(_PAGE.read_text(encoding="utf-8"), report), encoding="utf-8")
+
+
+def charts(report: Report) -> dict[str, str]:
+    """Return the charts of a run by their file names."""
+    drawn = {
+        f"{line.curve.name.replace('/', '-')}.svg": growth(
+            line.curve.title, line.curve.x, line.curve.unit, line.points
+        )
+        for line in report.lines
+        if line.points
+    }
+    compared = [
+        (each.case.name, times_better(each), bool(each.met)) for each in report.results if each.median
+    ]
+    if compared:
+        drawn[_TARGETS] = against_targets("How far each case is from its target", compared)
+    return drawn
+
+
+def times_better(result: Result) -> float:
+    """Return how many times better than its target a case is; below 1 it is worse."""
+    measured, target = max(result.median or 0.0, 1e-9), max(result.case.target.number, 1e-9)
+    return target / measured if result.case.target.bound == "at most" else measured / target
+
+
+def page(text: str, report: Report) -> str:
+    """Return the page with what stands between its marks replaced by a run's results."""
+    head, _, rest = text.partition(_BEGIN)
+    _, _, tail = rest.partition(_END)
+    lines = [
+        f"Measured on {report.machine}.",
+        "",
+        "| case | ours | beside, in the same run | ratio (spread) | target | met |",
+        "|---|---|---|---|---|---|",
+        *(
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in cells(each)) + " |"
+            for each in report.results
+        ),
+        "",
+        *(f"![{name.removesuffix('.svg')}](performance/{name})" for name in charts(report)),
+    ]
+    body = "\n".join(lines)
+    return f"{head}{_BEGIN}\n{body}\n{_END}{tail}"
+
+
+if __name__ == "__main__":
+    main()

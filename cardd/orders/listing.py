@@ -1,0 +1,77 @@
+"""The rows of one page of a list: narrowed, searched and sorted."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from cardd.orders.paging import PageRequest, decode_cursor, paged
+from cardd.orders.sorting import Sorting
+from cardd.store import search
+from cardd.store.tables import UtcDateTime
+
+Rows = Sequence[sa.Row[Any]]
+
+#: So many hits are sorted by something else than their age; where there are more, a list is read until a page is full.
+_FEW = 5000
+
+
+async def rows_of_page(
+    connection: AsyncConnection,
+    selection: sa.Select[Any],
+    page: PageRequest,
+    sorting: Sorting,
+    *,
+    conditions: Sequence[sa.ColumnElement[bool]],
+    words: tuple[str, ...],
+) -> Rows:
+    """Return the rows of `selection` that a page shows, and one row more; each mentions every word."""
+    table = sorting.identifier.table
+    if not isinstance(table, sa.Table):
+        raise TypeError("a list is of a table")
+    if not words:
+        statement = paged(selection, page, sorting, conditions)
+    elif connection.dialect.name != "sqlite":
+        statement = paged(selection, page, sorting, [*conditions, *search.mentions(table, words)])
+    elif sorting.by_age:
+        statement = _by_age(selection, page, sorting, conditions, words)
+    else:
+        statement = paged(selection, page, sorting, [*conditions, *await _hits(connection, table, words)])
+    rows: Rows = (await connection.execute(statement)).all()
+    return rows
+
+
+def _by_age(
+    selection: sa.Select[Any],
+    page: PageRequest,
+    sorting: Sorting,
+    conditions: Sequence[sa.ColumnElement[bool]],
+    words: tuple[str, ...],
+) -> sa.Select[Any]:
+    """Return hits in the order in which the rows came, which the index of words has by itself."""
+    table: Any = sorting.identifier.table
+    entries = search.searched(table).entries
+    found = search.entries_with(table, words)
+    number = found.selected_columns["number"]
+    shown = found.join(table, sorting.identifier == entries.c.row).where(*conditions)
+    if page.cursor is not None:
+        last = decode_cursor(page.cursor, by_name=not isinstance(sorting.key.type, UtcDateTime))
+        place = sa.select(entries.c.number).where(entries.c.row == last.id).scalar_subquery()
+        shown = shown.where(number < place if sorting.descending else number > place)
+    shown = shown.order_by(number.desc() if sorting.descending else number).limit(page.limit + 1)
+    chosen = shown.subquery("chosen")
+    ordered = chosen.c.number.desc() if sorting.descending else chosen.c.number
+    return selection.join(chosen, chosen.c.row == sorting.identifier).order_by(ordered)
+
+
+async def _hits(
+    connection: AsyncConnection, table: sa.Table, words: tuple[str, ...]
+) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions of hits sorted by name or by end: few are found first, many while the list is read."""
+    identifier = search.searched(table).identifier
+    found = search.entries_with(table, words)
+    count = sa.select(sa.func.count()).select_from(found.limit(_FEW + 1).subquery())
+    if ((await connection.execute(count)).scalar() or 0) > _FEW:
+        return search.mentions(table, words)
+    return [identifier.in_(sa.select(found.subquery().c.row))]

@@ -1,0 +1,110 @@
+"""The benchmarks' frame: rounds alternate, targets are judged, runs are compared, charts are drawn."""
+
+from collections.abc import Iterator
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+
+from bench.check import regressions
+from bench.frame import Case, Curve, Line, Missing, Pair, Points, Result, Target, measure, trace
+from bench.groups import GROUPS
+from bench.page import charts, page, times_better
+from bench.report import Report, cells, report_of, table
+
+
+def case(target: Target, rounds: int = 5) -> Case:
+    return Case(name="a/b", ours="ours", beside="theirs", unit="ms", target=target, rounds=rounds)
+
+
+def given(*values: float) -> Iterator[float]:
+    return iter(values)
+
+
+def test_rounds_alternate_and_the_median_ratio_is_judged() -> None:
+    called: list[str] = []
+    ours, theirs = given(2, 2, 30, 2, 2), given(1, 2, 1, 2, 1)
+
+    def note(name: str, values: Iterator[float]) -> float:
+        called.append(name)
+        return next(values)
+
+    pair = Pair(lambda: note("ours", ours), lambda: note("theirs", theirs))
+    result = measure(case(Target("ratio", "at most", 2.0)), pair)
+    assert called == ["theirs", "ours", "ours", "theirs"] * 2 + ["theirs", "ours"]
+    assert (result.median, result.lowest, result.highest, result.met) == (2.0, 1.0, 30.0, True)
+    assert (result.ours, result.beside, result.rounds) == (2, 1, 5)
+
+
+@pytest.mark.parametrize(
+    ("target", "median", "met"),
+    [
+        (Target("ratio", "at least", 0.5), 0.5, True),
+        (Target("ratio", "at least", 0.6), 0.5, False),
+        (Target("difference", "at most", -1.0), -1.0, True),
+        (Target("difference", "at most", -2.0), -1.0, False),
+        (Target("ours", "at most", 1.0), 1.0, True),
+        (Target("ours", "at least", 1.5), 1.0, False),
+    ],
+)
+def test_a_target_is_on_the_ratio_the_difference_or_ours(target: Target, median: float, met: bool) -> None:
+    result = measure(case(target, 1), Pair(lambda: 1.0, lambda: 2.0))
+    assert (result.median, result.met) == (median, met)
+
+
+def test_what_cannot_be_measured_says_why() -> None:
+    result = measure(case(Target("ratio", "at most", 1)), Missing("no token"))
+    assert (result.met, cells(result)[1]) == (None, "not measured: no token")
+
+
+def test_a_curve_has_a_figure_for_each_size() -> None:
+    curve = Curve(name="a/c", title="Growth", x="rows", unit="ms", sizes=(10, 100))
+    assert trace(curve, Points(lambda size: {"line": size / 10})).points == (
+        (10, {"line": 1.0}), (100, {"line": 10.0}),
+    )  # fmt: skip
+
+
+def result_of(ratio: float, target: Target) -> Result:
+    return measure(case(target, 1), Pair(lambda: ratio, lambda: 1.0))
+
+
+@pytest.mark.parametrize(
+    ("target", "then", "now", "found"),
+    [
+        (Target("ratio", "at least", 1), 1.0, 0.5, 1),
+        (Target("ratio", "at least", 1), 1.0, 0.9, 0),
+        (Target("ratio", "at most", 1), 1.0, 2.0, 1),
+        (Target("ratio", "at most", 1), 1.0, 0.1, 0),
+        (Target("ours", "at most", 1), 1.0, 9.0, 0),
+    ],
+)
+def test_a_ratio_that_is_clearly_worse_is_a_regression(
+    target: Target, then: float, now: float, found: int
+) -> None:
+    reports = [report_of([result_of(each, target)]) for each in (then, now)]
+    assert len(list(regressions(*reports))) == found
+
+
+def test_the_page_takes_a_run_between_its_marks_and_charts_are_well_formed() -> None:
+    curve = Curve(name="a/c", title="Growth & more", x="rows", unit="ms", sizes=(10, 100))
+    line = Line(curve=curve, points=((10, {"one": 0.5, "two": 3.0}), (100, {"one": 5.0, "two": 4.0})))
+    report = report_of([result_of(4.0, Target("ratio", "at least", 2)), line])
+    assert times_better(report.results[0]) == 2.0
+    drawn = charts(report)
+    assert set(drawn) == {"a-c.svg", "targets.svg"}
+    for each in drawn.values():
+        ElementTree.fromstring(each)  # noqa: S314 (our own)
+    text = page("before <!-- measured: begin -->old<!-- measured: end --> after", report)
+    assert "old" not in text
+    assert text.startswith("before ")
+    assert text.endswith(" after")
+    assert "| ours | 4 ms | theirs: 1 ms | 4 (4–4) | ≥ 2 × | yes |" in text
+    assert page(text, report) == text
+    assert table(report).row_count == 2
+    assert msgspec.json.decode(msgspec.json.encode(report), type=Report) == report
+
+
+def test_every_case_has_a_name_of_its_own_under_its_group() -> None:
+    names = [each.name for group in GROUPS for each in group.declared]
+    assert len(set(names)) == len(names)
+    assert all(each.name.startswith(f"{group.name}/") for group in GROUPS for each in group.declared)
