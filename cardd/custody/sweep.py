@@ -83,7 +83,7 @@ class Sweep:
         """
         async with self._turn:
             with token_errors_translated():
-                present = {token.serial: token for token in await self._pool.list_tokens()}
+                present = {token.serial: token for token in await self._pool.list_tokens(refresh=True)}
             records = [record for record in await self._keeper.list() if record.retired_at is None]
             findings: dict[str, tuple[KeyFinding, ...]] = {}
             unregistered: list[_Found] = []
@@ -196,9 +196,10 @@ class Sweep:
     ) -> tuple[KeyFinding, ...]:
         key_id = KeyId(bytes.fromhex(row.key_id))
         here = [each for each in objects if each.key_id == key_id]
-        if not any(each.kind is ObjectKind.PRIVATE_KEY for each in here):
+        private = sum(each.kind is ObjectKind.PRIVATE_KEY for each in here)
+        if private == 0:
             return (KeyFinding(finding=Finding.KEY_MISSING),)
-        findings = []
+        findings = [] if private == 1 else [KeyFinding(finding=Finding.IDENTIFIER_SHARED)]
         with token_errors_translated():
             attributes = await self._pool.key_attributes(serial, key_id)
             spki = await self._pool.public_key(serial, key_id)

@@ -97,6 +97,8 @@ class Finding(StrEnum):
     #: An attribute is not what was read back when the key was made.
     ATTRIBUTES_CHANGED = "attributes_changed"
     PUBLIC_KEY_CHANGED = "public_key_changed"
+    #: Several private keys bear its identifier: all but one came from elsewhere.
+    IDENTIFIER_SHARED = "identifier_shared"
     #: The certificate issued for it is not beside it.
     CERTIFICATE_MISSING = "certificate_missing"
     #: A private key that the registry does not know; it is left alone.

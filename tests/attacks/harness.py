@@ -4,13 +4,14 @@ A key counts as copied where something other than its own token makes signatures
 where its private value is seen. Whether a copy was noticed is asked of a `Detector`.
 """
 
-import os
 import shutil
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -18,18 +19,25 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from cardd_pkcs11.pool import TokenHostPool
 from cardd_pkcs11.types import CustodyLevel, KeyId, Spki, TokenSerial
-from tests.support.softhsm import softhsm_environment, softhsm_profile
 
 _MESSAGE = b"signed by a copy"
 _ALLOWED_SECONDS = 60.0
 
 
+class Place(NamedTuple):
+    """Where tools look for tokens: the directory of the token's files, or of all of them, and the environment."""
+
+    tokens: Path
+    environment: dict[str, str]
+
+
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class Target(ABC):
     """A token that is attacked by somebody who may read its files and knows its PIN: the worst case."""
 
-    #: State directory with the SoftHSM configuration and the tokens of the victim.
+    #: State directory of the victim's daemon, whose registry knows the token.
     state: Path
     #: Where the attacker works; empty at first.
     workshop: Path
@@ -41,28 +49,35 @@ class Target:
     ec_id: KeyId
     ec_spki: Spki
 
+    #: Whether the same files with the same PIN are a copy: in a TPM, they are nothing without it.
+    copies_sign: ClassVar[bool]
+
     @property
+    @abstractmethod
     def module(self) -> str:
         """The module's path."""
-        return str(softhsm_profile().locate())
 
     @property
+    @abstractmethod
     def environment(self) -> dict[str, str]:
         """The environment in which tools see the victim's token."""
-        return {**os.environ, **softhsm_environment(self.state)}
 
     @property
-    def token_directory(self) -> Path:
-        """The directory of the victim's token."""
-        (found,) = [each for each in (self.state / "softhsm" / "tokens").iterdir() if each.is_dir()]
-        return found
+    @abstractmethod
+    def files(self) -> Path:
+        """The directory of the token's files."""
 
-    def elsewhere(self, name: str) -> tuple[Path, dict[str, str]]:
-        """Return another, empty SoftHSM, as on another machine: its tokens' directory and its environment."""
-        state = self.workshop / name
-        state.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, **softhsm_environment(state)}
-        return state / "softhsm" / "tokens", environment
+    @abstractmethod
+    def elsewhere(self, name: str) -> Place:
+        """Return the place of that name, as on another machine; what is there stays."""
+
+    @abstractmethod
+    def opened(self, state: Path) -> AbstractAsyncContextManager[TokenHostPool]:
+        """Open the victim's module for the victim's daemon."""
+
+    def copied_to(self, place: Place) -> Path:
+        """Copy the token's files to a place."""
+        return Path(shutil.copytree(self.files, place.tokens / self.files.name, dirs_exist_ok=True))
 
     def run(
         self, *arguments: str | Path, environment: Mapping[str, str] | None = None
@@ -119,8 +134,13 @@ class Target:
 class Became(NamedTuple):
     """What an attempt led to."""
 
+    #: Something else than the token's own medium signs with the key, or its value was seen.
     copied: bool
     detail: str
+    #: The files of the copy, which may meet the registry in the original's place.
+    copy: Path | None = None
+    #: The key was left as it was, but not what the token holds or says of it: its owner has to hear of that.
+    changed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +150,8 @@ class Attempt:
     name: str
     tool: str
     take: Callable[[Target], Became]
-    #: Takes the token as a whole, files and all: at level `software` nothing prevents that, it can only be noticed.
-    whole_token: bool = False
+    #: What a software token does not prevent, because it takes the files as a whole: it can only be noticed.
+    prevented: bool = True
 
     @property
     def possible(self) -> bool:
@@ -142,15 +162,15 @@ class Attempt:
 class Detector(Protocol):
     """Says how the daemon notices a copy."""
 
-    def noticed(self, target: Target, attempt: Attempt) -> str | None:
-        """Return what told of the copy that an attempt just made, None where nothing did."""
+    def noticed(self, target: Target, became: Became) -> str | None:
+        """Return what told of the copy or the change that an attempt just made, None where nothing did."""
         ...
 
 
 class Unwatched:
     """Nobody looks: whatever is copied goes unnoticed."""
 
-    def noticed(self, target: Target, attempt: Attempt) -> str | None:
+    def noticed(self, target: Target, became: Became) -> str | None:
         """Notice nothing."""
 
 
@@ -173,16 +193,18 @@ def carried_out(
             continue
         target = fresh()
         became = attempt.take(target)
-        lines.append(Line(attempt, became, watching.noticed(target, attempt) if became.copied else None))
+        told = became.copied or became.changed
+        lines.append(Line(attempt, became, watching.noticed(target, became) if told else None))
     return lines
 
 
 def failures(lines: Iterable[Line], level: CustodyLevel) -> list[str]:
-    """Return what must not be: any copy at level `hardware`, a copy that nobody noticed at the others."""
+    """Return what must not be: any copy at level `hardware`, and what nobody noticed at any."""
     return [
         f"{line.attempt.tool}: {line.attempt.name}"
         for line in lines
-        if line.became.copied and (level is CustodyLevel.HARDWARE or line.noticed is None)
+        if (line.became.copied and level is CustodyLevel.HARDWARE)
+        or ((line.became.copied or line.became.changed) and line.noticed is None)
     ]
 
 
@@ -190,6 +212,8 @@ def report(lines: Iterable[Line]) -> str:
     """Return the report, a line an attempt."""
     shown = []
     for attempt, became, noticed in lines:
-        outcome = "refused" if not became.copied else f"COPIED, {noticed or 'unnoticed'}"
-        shown.append(f"{attempt.tool:15} {attempt.name:58} {outcome:20} {became.detail}")
+        outcome = "COPIED" if became.copied else "CHANGED" if became.changed else "refused"
+        if outcome != "refused":
+            outcome += f", {noticed or 'unnoticed'}"
+        shown.append(f"{attempt.tool:18} {attempt.name:58} {outcome:38} {became.detail}")
     return "\n".join(shown)
