@@ -1,6 +1,7 @@
 """Every page and state in a real Chromium: live, without scripts, narrow, enlarged, still, and judged by axe-core."""
 
 import subprocess
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,7 @@ def test_nothing_moves_for_who_wants_no_motion(
     watched = Watched(chromium, browsed_daemon, locale="fr-FR").sign_in()
     moving = {}
     for wish in ("no-preference", "reduce"):
-        watched.page.emulate_media(reduced_motion=wish)  # type: ignore[arg-type]
+        watched.page.emulate_media(reduced_motion=wish)
         moving[wish] = watched.page.evaluate(
             """() => {
                 const line = document.createElement("p");
@@ -272,6 +273,21 @@ def test_axe_finds_nothing_on_any_page_or_state(
     watched.send("Révoquer définitivement")
     page.wait_for_url("**/suivre/certificats/*")
     judge("revoked certificate")
+    watched.go("/crl")
+    page.locator("summary", has_text="Tenir une autre liste").click()
+    page.locator("#url").fill("http://127.0.0.1:9/liste.crl")
+    page.locator("#issuer_certificate").fill("no certificate")
+    watched.send("Tenir cette liste")
+    page.wait_for_selector(".trouble")
+    judge("list with errors")
+    issuer = browsed_daemon.call("GET", "/AC/ACI-EL-ORG-TEST.cer", token=None).body
+    page.locator("#issuer_certificate").fill(b64encode(issuer).decode())
+    watched.send("Tenir cette liste")
+    watched.shows("Oublier")
+    judge("kept list")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.locator("button", has_text="Oublier").click()
+    watched.shows("La liste n’est plus tenue")
     watched.send("Se déconnecter")
     page.wait_for_url("**/quitter")
     judge("after sign-out")

@@ -121,6 +121,10 @@ STEPS = {
     "key.finding": Text("Finding about a key", "Constat sur une clé"),
     "key.copy_noticed": Text("Copy of a token noticed", "Copie d’un jeton décelée"),
     "keys.swept": Text("Keys checked", "Clés vérifiées"),
+    "card.pin_not_tried": Text(
+        "PIN not tried: its try is given back", "Code porteur non essayé : essai rendu"
+    ),
+    "card.puk_locked": Text("PUK blocked", "PUK bloqué"),
     "card.pin_verified": Text("PIN right", "Code porteur juste"),
     "card.pin_unblocked": Text("PIN unblocked", "Code porteur débloqué"),
     "card.puk_presented": Text("PUK presented", "PUK présenté"),
