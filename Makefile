@@ -16,7 +16,7 @@ PIP_COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --str
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 export CARDD_STATE_DIR ?= $(CURDIR)/.state
 
-.PHONY: install run test test-slow test-all lint format bench docs lock clean system-packages test-packages dev
+.PHONY: install run test test-slow test-all lint format bench docs images lock clean system-packages test-packages dev
 
 install: $(INSTALLED)
 dev: $(INSTALLED_DEV)
@@ -71,6 +71,9 @@ bench: dev
 
 docs: dev
 	$(BIN)/python scripts/configuration_reference.py
+
+images: dev
+	$(BIN)/python -m scripts.screenshots
 
 lock: dev
 	$(PIP_COMPILE) --output-file requirements.lock pyproject.toml

@@ -83,6 +83,23 @@ def test_a_pulled_card_vanishes_from_the_page_and_comes_back(
     watched.close()
 
 
+def test_a_page_that_lost_the_daemon_says_so_until_it_is_found_again(
+    chromium: sync_api.Browser, browsed_daemon: RunningDaemon
+) -> None:
+    watched = Watched(chromium, browsed_daemon, locale="fr-FR").sign_in()
+    watched.page.route("**/nouvelles", lambda route: route.abort("connectionrefused"))
+    watched.go("/suivre")
+    watched.shows("Le démon ne répond plus")
+    watched.page.unroute_all()
+    sync_api.expect(watched.page.locator("#sans-nouvelles")).to_have_count(0)
+    watched.context.clear_cookies()
+    watched.page.evaluate(
+        "dispatchEvent(new Event('pagehide')); document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    watched.shows("Ce navigateur n’est plus connecté")
+    watched.context.close()
+
+
 def test_without_scripts_the_pages_read_and_forms_work(
     chromium: sync_api.Browser, browsed_daemon: RunningDaemon, card: str
 ) -> None:

@@ -18,6 +18,8 @@ const EVENTS = [
   "crl.updated", "crl.fetch_failed", "crl.aged",
 ];
 
+const ALL = new Set(EVENTS.map((name) => name.split(".")[0]));
+
 /** Of a list published while lists are looked at: which one. */
 function saidOfList(event) {
   if (!document.querySelector("[data-live~=crl]")) return "";
@@ -71,15 +73,46 @@ function listen() {
     source.close();
     if (document.hidden) return;
     source = connect();
-    refresh(new Set(EVENTS.map((name) => name.split(".")[0]))).catch(() => {});
+    refresh(ALL).catch(() => {});
   });
   addEventListener("pagehide", () => source.close());
 }
 
+/** Says that the page no longer follows what happens, and why; an empty sentence takes it back. */
+function warn(sentence) {
+  document.getElementById("sans-nouvelles")?.remove();
+  if (!sentence) return;
+  const line = document.createElement("p");
+  line.id = "sans-nouvelles";
+  line.className = "warning";
+  line.setAttribute("role", "alert");
+  line.textContent = sentence;
+  announcer.before(line);
+}
+
+const LOST = french
+  ? "Le démon ne répond plus : cette page montre ce qui était vrai. Elle réessaie d’elle-même."
+  : "The daemon no longer answers: this page shows what was true. It tries again by itself.";
+const SIGNED_OUT = french
+  ? "Ce navigateur n’est plus connecté : exécutez « cardd open » pour revenir."
+  : "This browser is no longer signed in: run “cardd open” to come back.";
+
+/** Follows the daemon's news; where the connection is lost the browser opens it again from the last event on. */
 function connect() {
   const source = new EventSource("/nouvelles");
   let kinds = new Set();
   let timer = 0;
+  let missed = false;
+  source.addEventListener("error", () => {
+    missed = true;
+    warn(source.readyState === EventSource.CLOSED ? SIGNED_OUT : LOST);
+  });
+  source.addEventListener("open", () => {
+    if (!missed) return;
+    missed = false;
+    warn("");
+    refresh(ALL).catch(() => {});
+  });
   for (const name of EVENTS) {
     source.addEventListener(name, (event) => {
       kinds.add(name.split(".")[0]);
