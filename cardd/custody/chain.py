@@ -205,6 +205,8 @@ class TokenChains:
                     )
                 )
             ).all()
+            if not rows:
+                return ()
             watched = (
                 await connection.execute(
                     sa.select(table.c.serial, table.c.token_serial)

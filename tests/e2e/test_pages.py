@@ -195,8 +195,14 @@ def test_nothing_moves_for_who_wants_no_motion(
     watched.close()
 
 
+#: What reaches out of a narrow window, apart from what scrolls by itself or is for screen readers.
+_OUTSIDE = """() => [...document.querySelectorAll("main *")]
+    .filter((each) => !each.closest(".scroll, .hidden, pre") && each.getBoundingClientRect().right > innerWidth)
+    .map((each) => each.outerHTML.slice(0, 120))"""
+
+
 class _Judge:
-    """Has axe-core judge what a page shows now, in light and in dark."""
+    """Has axe-core judge what a page shows now, in light and in dark, and looks whether it fits 320 px."""
 
     def __init__(self, watched: Watched, axe: Any) -> None:
         self.watched = watched
@@ -210,6 +216,9 @@ class _Judge:
         page.emulate_media(color_scheme="dark")
         # The scheme changes colours alone.
         found.append(("dark", violations(page, self._axe, only="color-contrast")))
+        page.set_viewport_size({"width": 320, "height": 700})
+        found.append(("narrow", page.evaluate(_OUTSIDE)))
+        page.set_viewport_size({"width": 1280, "height": 720})
         self.found |= {f"{state}, {scheme}": each for scheme, each in found if each}
 
 
