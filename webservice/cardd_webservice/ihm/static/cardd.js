@@ -9,12 +9,16 @@ const SAID = {
   "order.created": french ? "Une commande est passée." : "An order was placed.",
   "certificate.issued": french ? "Un certificat est émis." : "A certificate was issued.",
   "certificate.revoked": french ? "Un certificat est révoqué." : "A certificate was revoked.",
+  "pairing.requested": french ? "Une application demande à être admise : voir la page Applications." : "An application asks to be let in: see the page Applications.",
+  "consent.asked": french ? "Une application veut utiliser une carte : répondez en haut de la page." : "An application wants to use a card: answer at the top of the page.",
 };
 const EVENTS = [
   "reader.added", "reader.removed", "reader.changed", "card.created", "card.inserted", "card.removed", "card.opposed",
   "card.pin_changed", "card.pin_blocked", "card.session_closed", "habilitation.submitted", "habilitation.approved",
   "habilitation.refused", "habilitation.withdrawn", "order.created", "order.retrieved", "order.cancelled", "order.expired",
-  "certificate.issued", "certificate.revoked", "certificate.expiring", "crl.published",
+  "certificate.issued", "certificate.revoked", "certificate.expiring", "crl.published", "pairing.requested", "pairing.allowed", "pairing.denied", "pairing.ended", "application.activated",
+  "application.renamed", "application.revoked", "application.expired", "consent.asked", "consent.granted", "consent.denied",
+  "consent.ended",
 ];
 
 /** Says a sentence to everybody, screen readers included. */
@@ -122,6 +126,13 @@ function showProgress(form) {
   });
 }
 
+/** Sends an answer without leaving the page, where a form may be half filled in. */
+async function answerQuietly(event) {
+  event.preventDefault();
+  await fetch(event.target.action, { method: "POST", body: new URLSearchParams(new FormData(event.target)) });
+  await refresh(new Set(["consent"]));
+}
+
 function showCopyButtons() {
   for (const button of document.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
 }
@@ -134,6 +145,7 @@ document.addEventListener("click", async (event) => {
 });
 document.addEventListener("submit", (event) => {
   if (event.target.dataset.ask && !confirm(event.target.dataset.ask)) event.preventDefault();
+  if ("quiet" in event.target.dataset) answerQuietly(event);
 });
 addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 
