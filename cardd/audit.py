@@ -19,6 +19,10 @@ GENESIS_HASH = "0" * 64
 current_actor: ContextVar[str] = ContextVar("current_actor", default="daemon")
 
 
+#: The application that acts, where it does so in another's name: with the session of a card.
+current_application: ContextVar[str | None] = ContextVar("current_application", default=None)
+
+
 class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the journal; hashes are lower-case hexadecimal SHA-256."""
 

@@ -27,13 +27,14 @@ from cardd.progress import Progress
 from cardd.settings import Settings
 from cardd.store import Store, tables
 from cardd.text import Text
-from cardd.upkeep import Upkeep
+from cardd.upkeep import Duty, Upkeep
 from cardd_pkcs11.hardening import forbid_core_dumps
 from cardd_webservice.application import create_application
 from cardd_webservice.errors import PortTakenError
 from cardd_webservice.guard.tokens import ensure_owner_token
-from cardd_webservice.server import Reservation, reserve_port, serving
+from cardd_webservice.server import Reservation, TlsPort, reserve_port, serving
 from cardd_webservice.services import HealthPart, Services, TokenView
+from cardd_webservice.tls import TlsKeeper
 
 _log = structlog.get_logger(__name__)
 
@@ -76,9 +77,11 @@ async def run(settings: Settings, progress: Progress, ready: Callable[[str], Non
         _ready_parts(settings, progress, card_readers) as (parts, reservation),
         watching(parts),
     ):
-        upkeep = Upkeep(parts.clock, duties(parts))
+        tls = TlsKeeper(settings.state, parts.store, parts.clock) if settings.web.tls else None
+        upkeep = Upkeep(parts.clock, (*duties(parts), *_tls_duties(tls)))
         application = create_application(_services(parts, upkeep))
-        async with serving(application, reservation, settings.runtime) as address:
+        tls_port = await _tls_port(settings, tls)
+        async with serving(application, reservation, settings.runtime, tls=tls_port) as address:
             await asyncio.to_thread(_write_atomically, settings.state / "address", address + "\n")
             try:
                 ready(address)
@@ -88,6 +91,18 @@ async def run(settings: Settings, progress: Progress, ready: Callable[[str], Non
             finally:
                 (settings.state / "address").unlink(missing_ok=True)
         await parts.sessions.stop()
+
+
+def _tls_duties(tls: TlsKeeper | None) -> tuple[Duty, ...]:
+    return () if tls is None else (Duty("TLS certificate", timedelta(days=1), tls.renew_due),)
+
+
+async def _tls_port(settings: Settings, tls: TlsKeeper | None) -> TlsPort | None:
+    """Hold the port for TLS, with a certificate to present there; raises `PortTakenError`."""
+    if tls is None:
+        return None
+    await tls.renew_due()
+    return TlsPort(reserve_port(settings, port=settings.web.tls_port), tls.context)
 
 
 @asynccontextmanager
@@ -214,6 +229,9 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
         revocation=parts.revocation,
         trust=parts.trust,
         validation=parts.validation,
+        applications=parts.applications,
+        pairings=parts.pairings,
+        consents=parts.consents,
         tokens=tokens,
         health=health,
     )

@@ -56,6 +56,19 @@ class EventType(StrEnum):
     KEY_DESTROYED = "key.destroyed"
     KEY_COPY_NOTICED = "key.copy_noticed"
     KEY_BLOCKED = "key.blocked"
+    PAIRING_REQUESTED = "pairing.requested"
+    PAIRING_ALLOWED = "pairing.allowed"
+    PAIRING_DENIED = "pairing.denied"
+    PAIRING_ENDED = "pairing.ended"
+    APPLICATION_ACTIVATED = "application.activated"
+    APPLICATION_RENAMED = "application.renamed"
+    APPLICATION_REVOKED = "application.revoked"
+    APPLICATION_EXPIRED = "application.expired"
+    CONSENT_ASKED = "consent.asked"
+    CONSENT_GRANTED = "consent.granted"
+    CONSENT_DENIED = "consent.denied"
+    CONSENT_ENDED = "consent.ended"
+    OWNER_TOKEN_ROTATED = "owner.token_rotated"  # noqa: S105 (an event's name)
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from cardd.applications.consent import Consents
+from cardd.applications.pairing import Pairings
+from cardd.applications.registry import Applications
 from cardd.cardreaders import CardReaders
 from cardd.cards.inserted import InsertedCards
 from cardd.cards.modules import CardModules, card_modules_named
@@ -86,6 +89,9 @@ class Parts:
     revocation: RevocationCache
     trust: TrustStore
     validation: Validation
+    applications: Applications
+    pairings: Pairings
+    consents: Consents
 
 
 @dataclass(frozen=True)
@@ -228,6 +234,7 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         )
     )
     revocation = revocation_cache(ground, pki)
+    applications = Applications(store, clock)
     trust = TrustStore(
         lambda: [each.certificate for each in pki.authorities.values()], settings.state / "trust"
     )
@@ -257,6 +264,9 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         revocation=revocation,
         trust=trust,
         validation=Validation(trust, revocation, clock, freshness_policies(settings)),
+        applications=applications,
+        pairings=Pairings(store, clock, applications),
+        consents=Consents(store, clock),
     )
 
 
@@ -359,6 +369,8 @@ def duties(parts: Parts) -> tuple[Duty, ...]:
         Duty("certificates to write on tokens", minute, parts.certificates.finish_token_writes),
         Duty("token chains", minute, parts.keys.advance_chains),
         Duty("check of every key", timedelta(days=1), parts.sweep.perform),
+        Duty("terms of pairings", minute, parts.pairings.expire_due),
+        Duty("terms of applications", minute, parts.applications.expire_due),
         Duty("notices due", hour, parts.notices.queue_due),
         Duty("notices to send", minute, parts.notices.send_pending),
     )

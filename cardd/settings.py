@@ -146,6 +146,24 @@ class ReaderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     ] = "auto"
 
 
+class WebSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The web service, on this machine's loopback addresses."""
+
+    other_users: Annotated[
+        Literal["published", "applications"],
+        Meta(
+            description="What other users of this machine get by TCP. `published`: revocation lists, CA certificates "
+            "and OCSP. `applications`: besides, what the token of a paired application allows."
+        ),
+    ] = "published"
+    tls: Annotated[
+        bool, Meta(description="Whether the web service also answers by TLS, on a port of its own.")
+    ] = False
+    tls_port: Annotated[int, Meta(ge=1, le=65535, description="Loopback port of the web service by TLS.")] = (
+        8943
+    )
+
+
 class OrderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Orders and the notices sent for their certificates."""
 
@@ -280,6 +298,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     readers: ReaderSettings = ReaderSettings()
     orders: OrderSettings = OrderSettings()
     revocation: RevocationSettings = RevocationSettings()
+    web: WebSettings = WebSettings()
     smtp: SmtpSettings = SmtpSettings()
     log: LogSettings = LogSettings()
 

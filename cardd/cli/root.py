@@ -47,6 +47,11 @@ COMMANDS = {
     "tokens": Entry("tokens", "List the tokens that hold keys."),
     "token": Entry("token", "Export a token's PIN; decide about a copy of it."),
     "key": Entry("key", "Where the keys are, what was found of them, and the evidence."),
+    "pair": Entry("pair", "Applications that ask to be let in: allow or deny."),
+    "apps": Entry("apps", "Applications that were let in: list, rename, revoke."),
+    "consent": Entry("consent", "Applications that want to use a card's key: agree or refuse."),
+    "tls": Entry("tls", "Show the certificate authority of the daemon's TLS."),
+    "owner": Entry("owner", "Replace the owner's token."),
     "audit": Entry("audit", "Read and verify the journal."),
     "events": Entry("events", "Follow what happens."),
 }

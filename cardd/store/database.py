@@ -18,7 +18,15 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.base import Executable
 
-from cardd.audit import GENESIS_HASH, ChainReport, JournalEntry, chain_hash, current_actor, verify_chain
+from cardd.audit import (
+    GENESIS_HASH,
+    ChainReport,
+    JournalEntry,
+    chain_hash,
+    current_actor,
+    current_application,
+    verify_chain,
+)
 from cardd.clock import Clock
 from cardd.events import Event, EventBus, EventType
 from cardd.store import tables
@@ -43,7 +51,13 @@ class Transaction:
         return result
 
     def journal(self, action: str, subject: str, **details: Any) -> None:
-        """Add a line to the journal; the actor is the one of the running context."""
+        """Add a line to the journal; the actor is the one of the running context.
+
+        Where an application acts with a card, the line names it too, as `by_application`.
+        """
+        application = current_application.get()
+        if application is not None and current_actor.get() != f"application:{application}":
+            details = {**details, "by_application": application}
         self._lines.append((action, subject, details))
 
     def publish(self, event_type: EventType, subject: str, **data: Any) -> None:

@@ -398,3 +398,47 @@ crl_sources = sa.Table(
     sa.Column("last_error", sa.JSON, comment="code, en and fr of the last failure since the last success"),
     _text("told_state", comment="the freshness that events have told last"),
 )
+
+#: Applications that the owner let in; their tokens are kept as hashes.
+applications = sa.Table(
+    "applications",
+    metadata,
+    _text("id", primary_key=True),
+    _text("name"),
+    _text("origin", nullable=True, comment="of its pages, where it runs in a browser"),
+    sa.Column("scopes", sa.JSON, nullable=False),
+    _text("state", index=True, comment="waiting, active, expired or revoked"),
+    _text("token_sha256", nullable=True, unique=True),
+    _time("created_at", nullable=False),
+    _time("expires_at"),
+    _time("last_used_at"),
+    _time("ended_at"),
+    sa.Index("ix_applications_created_at_id", "created_at", "id"),
+)
+
+#: Requests to be let in. Of one requester, one is pending at a time.
+pairings = sa.Table(
+    "pairings",
+    metadata,
+    _text("id", primary_key=True),
+    _text("name"),
+    _text("origin", nullable=True),
+    _text("requester", comment="the origin, or the name of a program"),
+    sa.Column("scopes", sa.JSON, nullable=False, comment="as asked for"),
+    _text("state", comment="pending, allowed, completed, denied, expired or locked"),
+    _text("code", comment="six digits, shown on both sides"),
+    _text("secret_sha256"),
+    sa.Column("failures", sa.Integer, nullable=False, comment="wrong codes and secrets"),
+    _text("application_id", sa.ForeignKey("applications.id"), nullable=True, unique=True),
+    _time("requested_at", nullable=False),
+    _time("expires_at", nullable=False),
+    _time("decided_at"),
+    sa.Index("ix_pairings_state_expires_at", "state", "expires_at"),
+    sa.Index(
+        "uq_pairings_pending_requester",
+        "requester",
+        unique=True,
+        sqlite_where=sa.text("state = 'pending'"),
+        postgresql_where=sa.text("state = 'pending'"),
+    ),
+)

@@ -19,6 +19,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from cardd.applications.consent import Consents
+from cardd.applications.pairing import Pairings
+from cardd.applications.registry import Applications
 from cardd.cards.errors import CardSessionUnknownError, CardUnknownError, PinIncorrectError
 from cardd.cards.sessions import CardSession
 from cardd.cards.types import (
@@ -407,6 +410,7 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
     clock, bus = ManualClock(START), EventBus()
     store = await Store.open(directory, clock, bus)
     validating = validation(directory, now=clock.now())
+    applications = Applications(store, clock)
     values: dict[str, Any] = {
         "settings": settings,
         "clock": clock,
@@ -424,6 +428,9 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
         "revocation": validating.revocation,
         "trust": validating.trust,
         "validation": validating,
+        "applications": applications,
+        "pairings": Pairings(store, clock, applications),
+        "consents": Consents(store, clock),
     }
     return Services(**(values | replaced))
 

@@ -10,16 +10,24 @@ from cardd import __version__
 from cardd.errors import CarddError
 from cardd_webservice import documents, publication
 from cardd_webservice.api import OPERATIONS
+from cardd_webservice.api.pairings import PAIRING_REQUESTS
 from cardd_webservice.dispatch import KEEPER, handler_of
 from cardd_webservice.guard.browsers import BROWSERS, Browsers
-from cardd_webservice.guard.middleware import ACCESS, TOKEN, add_security_headers, guard_middleware
-from cardd_webservice.guard.policy import Access
+from cardd_webservice.guard.callers import CALLERS, Callers
+from cardd_webservice.guard.limits import Attempts
+from cardd_webservice.guard.middleware import (
+    APPLICATIONS,
+    DEMANDS,
+    add_security_headers,
+    guard_middleware,
+)
+from cardd_webservice.guard.policy import ANY_SCOPE, POLICY, Access, Demand
 from cardd_webservice.guard.refusals import REFUSALS, Refusals
 from cardd_webservice.idempotency import IdempotencyKeeper
 from cardd_webservice.ihm import add_pages, page_problem_middleware
 from cardd_webservice.metrics import METRICS, Metrics
 from cardd_webservice.openapi import openapi_document
-from cardd_webservice.operations import SERVICES
+from cardd_webservice.operations import READ, SERVICES
 from cardd_webservice.problems import problem_middleware
 from cardd_webservice.services import Services
 from cardd_webservice.streams import STREAMS, StreamPolicy, Streams
@@ -32,12 +40,18 @@ _log = structlog.get_logger(__name__)
 def create_application(services: Services, *, streams: StreamPolicy | None = None) -> web.Application:
     """Build the application over the daemon's rooms; it is served by `server.serving`."""
     application = web.Application(
-        middlewares=(_measure_middleware, problem_middleware, page_problem_middleware, guard_middleware),
-        handler_args=_handler_args(),
+        middlewares=(_measure_middleware, problem_middleware, page_problem_middleware, guard_middleware)
     )
     metrics = Metrics(services.metrics)
     application[SERVICES] = services
-    application[TOKEN] = services.token
+    application[APPLICATIONS] = services.applications
+    application[CALLERS] = Callers(
+        services.token,
+        services.applications,
+        Attempts(services.clock, POLICY.wrong_tokens),
+        others_may_hold_tokens=services.settings.web.other_users == "applications",
+    )
+    application[PAIRING_REQUESTS] = Attempts(services.clock, POLICY.pairing_requests)
     application[BROWSERS] = Browsers(services.clock)
     application[METRICS] = metrics
     application[REFUSALS] = Refusals(services.store, services.clock, metrics)
@@ -46,40 +60,28 @@ def create_application(services: Services, *, streams: StreamPolicy | None = Non
         services.store, services.clock, services.token.derived_key("idempotency")
     )
     application[documents.OPENAPI] = documents.encoded(openapi_document(OPERATIONS, __version__))
-    application[ACCESS] = _add_routes(application)
+    application[DEMANDS] = _add_routes(application)
     application.on_response_prepare.append(add_security_headers)
     application.on_shutdown.append(_end_streams)
     application.cleanup_ctx.append(_keep_books)
     return application
 
 
-def _handler_args() -> dict[str, object]:
-    """Return the limits of the HTTP parser; bodies are never decompressed (no gzip bombs)."""
-    return {
-        "max_line_size": 8190,
-        "max_field_size": 8190,
-        "max_headers": 64,
-        "auto_decompress": False,
-        "keepalive_timeout": 75.0,
-        "lingering_time": 2.0,
-    }
-
-
-def _add_routes(application: web.Application) -> dict[web.AbstractRoute, Access]:
+def _add_routes(application: web.Application) -> dict[web.AbstractRoute, Demand]:
     """Add every route, and return what each asks of its callers."""
     router = application.router
-    access: dict[web.AbstractRoute, Access] = {}
+    demands: dict[web.AbstractRoute, Demand] = {}
     for operation in OPERATIONS:
         handler = handler_of(operation)
-        access[router.add_route(operation.method, operation.full_path, handler)] = operation.access
-    for path, document in (
-        (documents.OPENAPI_PATH, documents.openapi),
-        (documents.METRICS_PATH, documents.metrics),
+        demands[router.add_route(operation.method, operation.full_path, handler)] = operation.demand
+    for path, document, scopes in (
+        (documents.OPENAPI_PATH, documents.openapi, ANY_SCOPE),
+        (documents.METRICS_PATH, documents.metrics, READ),
     ):
-        access[router.add_route(hdrs.METH_GET, path, document)] = Access.TOKEN
-    access |= dict.fromkeys(publication.add_publication(router), Access.PUBLICATION)
-    access |= add_pages(application)
-    return access
+        demands[router.add_route(hdrs.METH_GET, path, document)] = Demand(Access.TOKEN, scopes)
+    demands |= dict.fromkeys(publication.add_publication(router), Demand(Access.PUBLICATION))
+    demands |= {route: Demand(access) for route, access in add_pages(application).items()}
+    return demands
 
 
 @web.middleware

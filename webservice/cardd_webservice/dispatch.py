@@ -1,17 +1,20 @@
 """From a declared operation to an aiohttp handler: decode, authorise, perform once, encode."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from http import HTTPMethod, HTTPStatus
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
+from cardd.applications.types import ApplicationState
 from cardd.audit import current_actor
 from cardd.cards.errors import CardSessionRequiredError
 from cardd.cards.sessions import CardSession
 from cardd.text import Text
-from cardd_webservice.guard.middleware import CALLER
+from cardd_webservice.errors import UnauthenticatedError
+from cardd_webservice.guard.callers import CALLER
 from cardd_webservice.guard.policy import Access
 from cardd_webservice.idempotency import REPLAYED, IdempotencyKeeper, StoredAnswer
 from cardd_webservice.inputs import decoded_body, decoded_query
@@ -52,7 +55,7 @@ async def _perform_once(
         return _stored(Reply(value, status=operation.status))
 
     keeper = request.app[KEEPER]
-    key = keeper.request_key(request, request[CALLER], raw)
+    key = keeper.request_key(request, request[CALLER].account, raw)
     if key is None:
         return _response(await perform())
     answer, repeated = await keeper.answer(key, operation.keeping, perform, render)
@@ -67,11 +70,27 @@ async def _perform(operation: Operation[Any], request: web.Request, given: msgsp
     call = Call(request=request, given=given, session=session)
     if session is None:
         return await operation.handler(call)
+    await _ask_holder(operation, call, session)
     acting = current_actor.set(f"card:{session.card_serial}")
     try:
         return await operation.handler(call)
     finally:
         current_actor.reset(acting)
+
+
+async def _ask_holder(operation: Operation[Any], call: Call[Any], session: CardSession) -> None:
+    """Have the card's holder agree to what an application does with its key; the owner needs no such consent."""
+    application = call.caller.application
+    if operation.uses_key is None or application is None:
+        return
+    use, services = operation.uses_key(call.given), call.services
+    asking = partial(services.consents.require, application, session.card_serial, session.id, use)
+    await services.sessions.while_present(session, asking)
+    if (await services.applications.get(application.id)).state is not ApplicationState.ACTIVE:
+        raise UnauthenticatedError(
+            Text("The application was revoked meanwhile.", "L’application a été révoquée entre-temps."),
+            presented=True,
+        )
 
 
 async def _session(operation: Operation[Any], request: web.Request) -> CardSession | None:

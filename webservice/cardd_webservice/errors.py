@@ -31,20 +31,35 @@ class ForeignOriginError(RefusedError):
     status = 403
     title = Text("Pages of other origins may not call", "Les pages d’autres origines ne peuvent pas appeler")
     default_advice = Text(
-        "Call from a program, or from the daemon's own pages.",
-        "Appelez depuis un programme, ou depuis les pages du démon.",
+        "Call from a program, from the daemon's own pages, or pair the page's origin (`POST /api/v1/pairings`).",
+        "Appelez depuis un programme ou une page du démon, ou appairez l’origine (`POST /api/v1/pairings`).",
+    )
+
+
+class MalformedRequestError(RefusedError):
+    """What came is not HTTP (RFC 9112)."""
+
+    code = "malformed_request"
+    reason = "malformed"
+    status = 400
+    title = Text("Not a well-formed request", "Demande mal formée")
+    default_advice = Text(
+        "Send HTTP/1.1, with at most 64 headers of at most 8190 bytes each.",
+        "Envoyez du HTTP/1.1, avec au plus 64 en-têtes d’au plus 8190 octets chacun.",
     )
 
 
 class ForeignPeerError(RefusedError):
-    """Another user of the machine is at the other end of the Unix socket."""
+    """Another user of the machine is at the other end of the connection."""
 
     code = "peer_refused"
     reason = "peer"
     status = 403
     title = Text("This user may not call", "Cet utilisateur ne peut pas appeler")
     default_advice = Text(
-        "Call as the user who runs the daemon.", "Appelez en tant que l’utilisateur qui a lancé le démon."
+        "Call as the user who runs the daemon; `web.other_users` lets paired applications of other users in.",
+        "Appelez en tant que l’utilisateur qui a lancé le démon ; `web.other_users` admet les applications appairées "
+        "des autres utilisateurs.",
     )
 
 
@@ -56,8 +71,47 @@ class UnauthenticatedError(RefusedError):
     status = 401
     title = Text("A token is required", "Un jeton d’accès est nécessaire")
     default_advice = Text(
-        "Send `Authorization: Bearer` with the token kept in the file `token` of the state directory.",
-        "Envoyez `Authorization: Bearer` avec le jeton du fichier `token` du répertoire d’état.",
+        "Send `Authorization: Bearer` with the token of the file `token` of the state directory, or of a pairing.",
+        "Envoyez `Authorization: Bearer` avec le jeton du fichier `token` du répertoire d’état, ou d’un appairage.",
+    )
+
+
+class TooManyAttemptsError(RefusedError):
+    """So many attempts failed, or so many requests came, that no more are looked at for a while."""
+
+    code = "too_many_attempts"
+    reason = "attempts"
+    status = 429
+    title = Text("Too many attempts", "Trop de tentatives")
+    default_advice = Text(
+        "Wait for the seconds named in `retry_after`, then try again.",
+        "Attendez le nombre de secondes indiqué par `retry_after`, puis réessayez.",
+    )
+
+
+class ScopeMissingError(RefusedError):
+    """The application may not do this (RFC 6750 §3.1); `scopes` names those of which one is needed."""
+
+    code = "insufficient_scope"
+    reason = "scope"
+    status = 403
+    title = Text("The application may not do this", "L’application n’y est pas autorisée")
+    default_advice = Text(
+        "Pair the application again, and ask for one of the `scopes` named.",
+        "Appairez de nouveau l’application, en demandant l’une des portées nommées par `scopes`.",
+    )
+
+
+class OwnerRequiredError(RefusedError):
+    """Only the owner in person may do this."""
+
+    code = "owner_required"
+    reason = "owner"
+    status = 403
+    title = Text("Only the owner may do this", "Réservé au propriétaire")
+    default_advice = Text(
+        "Do it on the daemon's own pages (`cardd open`) or with the `cardd` command.",
+        "Faites-le depuis les pages du démon (`cardd open`) ou avec la commande `cardd`.",
     )
 
 

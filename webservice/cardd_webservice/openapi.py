@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
+from cardd.applications.types import Scope
 from cardd.errors import CarddError
-from cardd_webservice.guard.policy import Access
+from cardd_webservice.guard.policy import OWNER_SCOPE, Access
 from cardd_webservice.operations import JSON, SESSION_HEADER, Nothing, Operation, Parameter
 from cardd_webservice.problems import MEDIA_TYPE as PROBLEM
 from cardd_webservice.problems import ProblemDocument
@@ -19,6 +20,7 @@ _BINARY = {"type": "string", "format": "binary"}
 _ALWAYS = {
     400: "The request is malformed.",
     401: "No token, or a wrong one.",
+    429: "Too many attempts; `retry_after` says how long to wait, in seconds.",
     403: "The guard or the rules refuse the caller.",
     404: "Nothing is known under this identifier.",
     421: "The `Host` is not this daemon's.",
@@ -74,7 +76,8 @@ def openapi_document(operations: Iterable[Operation[Any]], version: str) -> Json
                 "bearer": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The token in the file `token` of the state directory.",
+                    "description": "The token in the file `token` of the state directory, which may do everything, "
+                    "or that of a paired application, for which an operation names the scopes of which one is needed.",
                 }
             },
         },
@@ -102,8 +105,7 @@ def _operation(
         "parameters": _parameters(operation, schema_of, components),
         "responses": _responses(operation, schema_of),
     }
-    if operation.access is Access.PUBLIC:
-        described["security"] = [{}, {"bearer": []}]
+    described["security"] = _security(operation)
     if operation.has_body:
         optional = not _required(operation.takes)
         described["requestBody"] = {
@@ -111,6 +113,16 @@ def _operation(
             "content": {JSON: {"schema": schema_of[_key(operation.takes)]}},
         }
     return described
+
+
+def _security(operation: Operation[Any]) -> list[Json]:
+    """Return what a caller needs; roles of bearer tokens are OpenAPI 3.1's (§4.8.30)."""
+    if operation.access in (Access.PUBLIC, Access.PAIRING):
+        return [{}, {"bearer": []}]
+    if operation.access is Access.IN_PERSON:
+        return [{"bearer": ["in_person"]}]
+    scopes = [scope.value for scope in Scope if scope in operation.scopes | OWNER_SCOPE]
+    return [{"bearer": [scope]} for scope in scopes]
 
 
 def _required(kind: type[msgspec.Struct]) -> bool:

@@ -12,10 +12,11 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from aiohttp import web
 
+from cardd.applications.types import KeyUse, Scope
 from cardd.cards.sessions import CardSession
 from cardd.errors import CarddError
-from cardd_webservice.guard.middleware import CALLER, OWNER
-from cardd_webservice.guard.policy import Access
+from cardd_webservice.guard.callers import CALLER, Caller
+from cardd_webservice.guard.policy import OWNER_SCOPE, Access, Demand
 from cardd_webservice.services import Services
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -23,6 +24,12 @@ T = TypeVar("T", bound=msgspec.Struct)
 API_PREFIX = "/api/v1"
 JSON = "application/json"
 SESSION_HEADER = "Card-Session"
+
+READ = frozenset({Scope.READ})
+ORDER = frozenset({Scope.ORDER})
+REVOKE = frozenset({Scope.REVOKE})
+SIGN = frozenset({Scope.SIGN})
+VALIDATE = frozenset({Scope.VALIDATE})
 
 SERVICES: web.AppKey[Services] = web.AppKey("services", Services)
 
@@ -53,9 +60,9 @@ class Call(Generic[T]):
         return self.request.app[SERVICES]
 
     @property
-    def by_owner(self) -> bool:
-        """Whether the owner's token came with the request."""
-        return self.request[CALLER] == OWNER
+    def caller(self) -> Caller:
+        """Who calls."""
+        return self.request[CALLER]
 
     def path(self, name: str) -> str:
         """Return a part of the path."""
@@ -107,6 +114,8 @@ class Operation(Generic[T]):
     summary: str
     tag: str
     access: Access = Access.TOKEN
+    scopes: frozenset[Scope] = OWNER_SCOPE
+    """Of an application with a token, one of these is needed; `owner` is always enough."""
     status: int = HTTPStatus.OK
     parameters: tuple[Parameter, ...] = ()
     headers: tuple[Parameter, ...] = ()
@@ -115,6 +124,8 @@ class Operation(Generic[T]):
     also: Mapping[int, Any] = field(default_factory=dict)
     """Further statuses that carry JSON of a type."""
     keeping: Keeping = Keeping.STORE
+    uses_key: Callable[[T], KeyUse] | None = None
+    """What it does with a card's key, which an application needs the holder's consent for."""
     ends_session: bool = False
     """The handler ends the session named, which may have ended before."""
 
@@ -122,6 +133,11 @@ class Operation(Generic[T]):
     def full_path(self) -> str:
         """The path as served."""
         return API_PREFIX + self.path
+
+    @property
+    def demand(self) -> Demand:
+        """What it asks of its callers."""
+        return Demand(self.access, self.scopes)
 
     @property
     def has_body(self) -> bool:

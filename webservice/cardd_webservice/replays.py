@@ -17,6 +17,7 @@ _VIEWS: Mapping[str, Callable[[Services, str], Awaitable[msgspec.Struct]]] = {
     "habilitation": lambda services, subject: services.habilitations.get(subject),
     "card": lambda services, subject: services.cards.get(subject),
     "crl": _crl,
+    "application": lambda services, subject: services.applications.get(subject),
 }
 
 

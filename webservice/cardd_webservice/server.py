@@ -1,8 +1,10 @@
 """Serving the application: on the loopback addresses and on a Unix socket, nowhere else."""
 
+import asyncio
 import errno
 import os
 import socket
+import ssl
 import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -15,6 +17,7 @@ from aiohttp import web
 from cardd.settings import Settings
 from cardd.text import Text
 from cardd_webservice.errors import PortTakenError, RuntimeDirectoryError
+from cardd_webservice.guard.connections import connection_factory
 
 SOCKET_NAME = "cardd.sock"
 
@@ -61,11 +64,25 @@ def reserve_port(settings: Settings, *, port: int | None = None) -> Reservation:
     raise _taken(wanted)
 
 
+@dataclass(frozen=True)
+class TlsPort:
+    """A port held for the daemon's TLS, and what it presents there."""
+
+    reservation: Reservation
+    context: ssl.SSLContext
+
+
 @asynccontextmanager
 async def serving(
-    application: web.Application, reservation: Reservation, runtime_directory: Path
+    application: web.Application,
+    reservation: Reservation,
+    runtime_directory: Path,
+    *,
+    tls: TlsPort | None = None,
 ) -> AsyncIterator[str]:
     """Serve on the reserved port and on `cardd.sock` while the context is open; yields the address.
+
+    With `tls`, that port is served too.
 
     Raises `PortTakenError` where another program listens on the port or the socket, and
     `RuntimeDirectoryError` where the socket would not be private.
@@ -73,17 +90,24 @@ async def serving(
     runner = web.AppRunner(
         application, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_SECONDS
     )
+    loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
-        stack.callback(reservation.close)
-        sockets = list(reservation.sockets)
-        for held in sockets:
-            _listen(held, reservation.port)
+        sockets: list[tuple[socket.socket, ssl.SSLContext | None]] = []
+        for port, context in ((reservation, None), *([(tls.reservation, tls.context)] if tls else [])):
+            stack.callback(port.close)
+            for held in port.sockets:
+                _listen(held, port.port)
+                sockets.append((held, context))
         if hasattr(socket, "AF_UNIX"):
-            sockets.append(stack.enter_context(_unix_socket(runtime_directory)))
+            sockets.append((stack.enter_context(_unix_socket(runtime_directory)), None))
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
-        for held in sockets:
-            await web.SockSite(runner, held, backlog=_BACKLOG).start()
+        if runner.server is None:
+            raise RuntimeError("the application is set up without a server")
+        make_connection = connection_factory(runner.server, application)
+        for held, context in sockets:
+            listening = await loop.create_server(make_connection, sock=held, ssl=context, backlog=_BACKLOG)
+            stack.callback(listening.close)
         yield reservation.address
 
 

@@ -9,6 +9,9 @@ import msgspec
 from cryptography import x509
 from prometheus_client import CollectorRegistry
 
+from cardd.applications.consent import Consents
+from cardd.applications.pairing import Pairings
+from cardd.applications.registry import Applications
 from cardd.cards.sessions import CardSession
 from cardd.cards.types import (
     AuthenticationRequest,
@@ -443,6 +446,9 @@ class Services:
     revocation: Revocation
     trust: Trust
     validation: Validation
+    applications: Applications
+    pairings: Pairings
+    consents: Consents
     tokens: Callable[[], Awaitable[Sequence[TokenView]]] = _no_tokens
     health: Callable[[], Awaitable[Sequence[HealthPart]]] = _no_parts
     """Parts beside the store, which the web service asks itself."""

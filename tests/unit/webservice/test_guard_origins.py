@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cardd_webservice.errors import ForeignOriginError, MisdirectedRequestError
-from cardd_webservice.guard.origins import check_host, check_origin
-from cardd_webservice.guard.policy import POLICY
+from cardd_webservice.errors import MisdirectedRequestError
+from cardd_webservice.guard.origins import check_host, origin_of, own_origin
+from cardd_webservice.guard.policy import POLICY, OriginKind
 from tests.support.webservice import Running
 
 HEALTH = "/api/v1/health"
+OWN = "http://127.0.0.1:8980"
 
 
 @pytest.mark.parametrize(
@@ -71,21 +72,28 @@ def test_the_socket_has_a_name_of_its_own() -> None:
         "http://127.0.0.1:8980/", "HTTP://127.0.0.1:8980", "xhttp://127.0.0.1:8980",
     ],
 )  # fmt: skip
-def test_an_origin_that_is_not_exactly_ours_is_refused(origin: str) -> None:
-    with pytest.raises(ForeignOriginError):
-        check_origin(POLICY, [origin], None, "127.0.0.1", 8980)
+def test_an_origin_that_is_not_exactly_ours_is_foreign(origin: str) -> None:
+    assert origin_of(POLICY, [origin], None, OWN).kind is OriginKind.FOREIGN
 
 
-def test_our_own_origin_or_none_passes() -> None:
-    check_origin(POLICY, [], None, "127.0.0.1", 8980)
-    check_origin(POLICY, ["http://127.0.0.1:8980"], "same-origin", "127.0.0.1", 8980)
-    check_origin(POLICY, ["http://localhost"], "none", "localhost", 80)
+def test_our_own_origin_or_none_is_told_apart() -> None:
+    assert origin_of(POLICY, [], None, OWN).kind is OriginKind.NONE
+    assert origin_of(POLICY, [], "none", OWN).kind is OriginKind.NONE
+    assert origin_of(POLICY, [OWN], "same-origin", OWN).kind is OriginKind.OWN
+    assert origin_of(POLICY, [OWN, OWN], "same-origin", OWN).kind is OriginKind.FOREIGN
+    assert origin_of(POLICY, ["http://localhost"], None, None).kind is OriginKind.FOREIGN
+
+
+def test_our_origin_is_written_as_browsers_write_it() -> None:
+    assert own_origin("localhost", 80, is_tls=False) == "http://localhost"
+    assert own_origin("localhost", 443, is_tls=True) == "https://localhost"
+    assert own_origin("[::1]", 443, is_tls=False) == "http://[::1]:443"
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "Cross-Site"])
-def test_pages_of_other_sites_are_refused_even_without_an_origin(site: str) -> None:
-    with pytest.raises(ForeignOriginError):
-        check_origin(POLICY, [], site, "127.0.0.1", 8980)
+def test_pages_of_other_sites_are_foreign_even_without_an_origin(site: str) -> None:
+    assert origin_of(POLICY, [], site, OWN).kind is OriginKind.FOREIGN
+    assert origin_of(POLICY, [OWN], site, OWN).kind is OriginKind.FOREIGN
 
 
 async def test_a_rebound_name_is_answered_421_and_counted(service: Running) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from cardd_webservice import PortTakenError, create_application, reserve_port, serving
 from cardd_webservice.errors import RuntimeDirectoryError
-from cardd_webservice.guard import middleware
+from cardd_webservice.guard import connections
 from cardd_webservice.server import SOCKET_NAME
 from tests.support.webservice import Running, make_services, running, settings_for
 
@@ -80,7 +80,7 @@ async def test_the_socket_serves_its_owner_with_the_token(service: Running) -> N
 async def test_other_users_are_refused_on_the_socket(
     service: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(middleware, "peer_uid", lambda _connection: 65533)
+    monkeypatch.setattr(connections, "socket_peer_uid", lambda _connection: 65533)
     connector = aiohttp.UnixConnector(str(service.socket))
     async with aiohttp.ClientSession(connector=connector) as http:
         owner = {"Authorization": f"Bearer {service.token}"}

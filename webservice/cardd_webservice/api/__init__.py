@@ -3,9 +3,11 @@
 from typing import Any
 
 from cardd_webservice.api import (
+    applications,
     audit,
     cards,
     certificates,
+    consents,
     crls,
     events,
     habilitations,
@@ -14,6 +16,8 @@ from cardd_webservice.api import (
     keys,
     offers,
     orders,
+    owner,
+    pairings,
     pki,
     readers,
     status,
@@ -35,6 +39,10 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     *validation.OPERATIONS,
     *tokens.OPERATIONS,
     *keys.OPERATIONS,
+    *pairings.OPERATIONS,
+    *applications.OPERATIONS,
+    *consents.OPERATIONS,
+    *owner.OPERATIONS,
     *events.OPERATIONS,
     *audit.OPERATIONS,
     *health.OPERATIONS,

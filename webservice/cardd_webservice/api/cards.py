@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from cardd.applications.errors import ConsentDeniedError, ConsentUnansweredError, TooManyConsentsError
+from cardd.applications.types import KeyOperation, KeyUse
 from cardd.cards.errors import (
     CardAbsentError,
     CardAlreadyOpposedError,
@@ -30,6 +32,7 @@ from cardd.cards.types import (
     AuthenticationRequest,
     AuthenticationView,
     CardDataView,
+    CardRole,
     CardSessionId,
     CardView,
     DecryptionView,
@@ -46,9 +49,23 @@ from cardd.cards.virtualcards import FaultsRequest, VirtualCardNotSeenError
 from cardd.orders.errors import HabilitationNotApprovedError
 from cardd.orders.paging import Page, PageRequest
 from cardd.orders.types import HabilitationId, HabilitationView, OfferUsages, StructureView
+from cardd.text import Text
 from cardd.virtualcard.errors import NoFreeReaderError
+from cardd_pkcs11.types import SignMechanism
 from cardd_webservice.guard.policy import Access
-from cardd_webservice.operations import SESSION_HEADER, Call, Keeping, Nothing, Operation, Parameter, Reply
+from cardd_webservice.operations import (
+    ORDER,
+    READ,
+    REVOKE,
+    SESSION_HEADER,
+    SIGN,
+    Call,
+    Keeping,
+    Nothing,
+    Operation,
+    Parameter,
+    Reply,
+)
 from cardd_webservice.paging import page_of
 
 _TAG = "Cards and readers"
@@ -75,6 +92,9 @@ _KEY_ERRORS = (
     CardSessionRequiredError,
     CardSessionEndedError,
     CardMechanismUnavailableError,
+    ConsentDeniedError,
+    ConsentUnansweredError,
+    TooManyConsentsError,
 )
 
 
@@ -149,8 +169,15 @@ async def open_session(call: Call[SessionRequest]) -> Reply:
 
 
 async def close_session(call: Call[Nothing]) -> Reply:
-    """End the session named by `Card-Session`, or every session of the card; nothing where there is none."""
+    """End the session named by `Card-Session`, or every session of the card; nothing where there is none.
+
+    An application ends the session that it names only.
+    """
     named = call.request.headers.get(SESSION_HEADER)
+    if named is None and call.caller.application is not None:
+        raise CardSessionRequiredError(
+            Text("The request names no card session.", "La demande ne nomme aucune session de carte.")
+        )
     await call.services.sessions.close(call.path("serial"), named)
     return Reply(status=HTTPStatus.NO_CONTENT)
 
@@ -185,6 +212,21 @@ async def decrypt(call: Call[DecryptRequest]) -> Reply:
     return Reply(await call.services.sessions.decrypt(call.path("serial"), call.given, session))
 
 
+def _sign_use(request: SignRequest) -> KeyUse:
+    return KeyUse(operation=KeyOperation.SIGN, role=request.role.value, mechanism=request.mechanism)
+
+
+def _authenticate_use(_request: AuthenticationRequest) -> KeyUse:
+    role = CardRole.AUTHENTICATION.value
+    return KeyUse(
+        operation=KeyOperation.AUTHENTICATE, role=role, mechanism=SignMechanism.SHA256_RSA_PKCS.value
+    )
+
+
+def _decrypt_use(request: DecryptRequest) -> KeyUse:
+    return KeyUse(operation=KeyOperation.DECRYPT, role=request.role.value, mechanism=request.mechanism)
+
+
 def _covered(habilitation: HabilitationView) -> SessionHabilitation:
     return SessionHabilitation(
         id=habilitation.id, structures=habilitation.structures, offers=habilitation.offers
@@ -196,6 +238,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/cards",
         handler=list_cards,
+        scopes=READ,
         takes=PageRequest,
         answers=Page[CardView],
         summary="List cards",
@@ -205,6 +248,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/cards/{serial}",
         handler=get_card,
+        scopes=READ,
         takes=Nothing,
         answers=CardView,
         summary="Show a card",
@@ -216,6 +260,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/cards/{serial}/data",
         handler=get_card_data,
+        scopes=READ,
         takes=Nothing,
         answers=CardDataView,
         summary="Read a card's data objects",
@@ -227,6 +272,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.POST,
         path="/cards/{serial}/session",
         handler=open_session,
+        scopes=ORDER | REVOKE | SIGN,
         takes=SessionRequest,
         answers=OpenedSession,
         summary="Open a card session",
@@ -240,13 +286,14 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.DELETE,
         path="/cards/{serial}/session",
         handler=close_session,
+        scopes=ORDER | REVOKE | SIGN,
         takes=Nothing,
         answers=None,
         summary="Close the card session",
         tag=_TAG,
         status=HTTPStatus.NO_CONTENT,
         parameters=(_SERIAL,),
-        errors=(CardUnknownError,),
+        errors=(CardUnknownError, CardSessionRequiredError),
         ends_session=True,
     ),
     Operation(
@@ -277,6 +324,8 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.POST,
         path="/cards/{serial}/sign",
         handler=sign,
+        scopes=SIGN,
+        uses_key=_sign_use,
         takes=SignRequest,
         answers=SignatureView,
         summary="Sign with a key of the card",
@@ -290,6 +339,8 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.POST,
         path="/cards/{serial}/authenticate",
         handler=authenticate,
+        scopes=SIGN,
+        uses_key=_authenticate_use,
         takes=AuthenticationRequest,
         answers=AuthenticationView,
         summary="Sign a challenge with the card's authentication key",
@@ -303,6 +354,8 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.POST,
         path="/cards/{serial}/decrypt",
         handler=decrypt,
+        scopes=SIGN,
+        uses_key=_decrypt_use,
         takes=DecryptRequest,
         answers=DecryptionView,
         summary="Decrypt with a key of the card",

@@ -34,7 +34,7 @@ from cardd.text import Text
 from cardd_webservice.errors import NotAcceptableError
 from cardd_webservice.guard.policy import Access
 from cardd_webservice.negotiation import preferred
-from cardd_webservice.operations import JSON, Call, Nothing, Operation, Parameter, Reply
+from cardd_webservice.operations import JSON, ORDER, READ, REVOKE, Call, Nothing, Operation, Parameter, Reply
 from cardd_webservice.paging import Cursor, Limit, split_query
 from cardd_webservice.pem import pem_chain
 
@@ -124,6 +124,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/certificates",
         handler=list_certificates,
+        scopes=READ | ORDER | REVOKE,
         takes=CertificateQuery,
         answers=Page[CertificateSummary],
         summary="List certificates",
@@ -133,6 +134,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/certificates/{serial}",
         handler=get_certificate,
+        scopes=READ | ORDER | REVOKE,
         takes=Nothing,
         answers=CertificateView,
         summary="Show or download a certificate",
@@ -145,6 +147,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.POST,
         path="/certificates/{serial}/revocation",
         handler=revoke,
+        scopes=REVOKE,
         takes=RevocationRequest,
         answers=CertificateView,
         summary="Revoke a certificate",
@@ -164,6 +167,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.POST,
         path="/certificates/{serial}/renewal",
         handler=renew,
+        scopes=ORDER,
         takes=RenewalRequest,
         answers=OrderView,
         summary="Renew a certificate",

@@ -18,7 +18,7 @@ from cardd.revocation.errors import (
 )
 from cardd.revocation.types import CrlRequest, CrlView
 from cardd.text import Language, preferred_language
-from cardd_webservice.operations import Call, Nothing, Operation, Parameter, Reply
+from cardd_webservice.operations import READ, VALIDATE, Call, Nothing, Operation, Parameter, Reply
 from cardd_webservice.paging import Cursor, Limit, page_of
 from cardd_webservice.publication import CRL_TYPE
 
@@ -83,6 +83,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/crls",
         handler=list_crls,
+        scopes=READ | VALIDATE,
         takes=CrlQuery,
         answers=Page[CrlView],
         summary="List the revocation lists kept",
@@ -103,6 +104,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/crls/{id}.crl",
         handler=get_der,
+        scopes=READ | VALIDATE,
         takes=Nothing,
         answers=bytes,
         summary="Download a revocation list as held",
@@ -115,6 +117,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/crls/{id}",
         handler=get_crl,
+        scopes=READ | VALIDATE,
         takes=Nothing,
         answers=CrlView,
         summary="Show a revocation list's state",

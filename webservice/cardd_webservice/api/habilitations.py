@@ -7,7 +7,7 @@ from cardd.errors import NotFoundError
 from cardd.orders.errors import HabilitationDecidedError
 from cardd.orders.paging import Page, PageRequest
 from cardd.orders.types import HabilitationForm, HabilitationView, RefusalRequest, StructureView
-from cardd_webservice.operations import Call, Nothing, Operation, Parameter, Reply
+from cardd_webservice.operations import ORDER, READ, Call, Nothing, Operation, Parameter, Reply
 from cardd_webservice.paging import page_of
 
 _TAG = "Administrative phase"
@@ -79,6 +79,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/habilitations",
         handler=list_habilitations,
+        scopes=READ,
         takes=PageRequest,
         answers=Page[HabilitationView],
         summary="List habilitations",
@@ -88,6 +89,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/habilitations/{id}",
         handler=get_habilitation,
+        scopes=READ,
         takes=Nothing,
         answers=HabilitationView,
         summary="Show a habilitation",
@@ -102,6 +104,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/structures",
         handler=list_structures,
+        scopes=READ | ORDER,
         takes=PageRequest,
         answers=Page[StructureView],
         summary="List structures",

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from cardd_webservice.guard.browsers import BROWSERS
+from cardd_webservice.guard.policy import Access
 from cardd_webservice.operations import Call, Keeping, Nothing, Operation, Reply
 
 #: Where links lead; their secret is in the query parameter `lien`.
@@ -35,6 +36,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.POST,
         path="/ihm/links",
         handler=make_link,
+        access=Access.IN_PERSON,
         takes=Nothing,
         answers=SignInLink,
         summary="Make a one-time link to the pages",

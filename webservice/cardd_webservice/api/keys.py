@@ -7,7 +7,7 @@ from cardd.custody.errors import MechanismUnavailableFaultError, TokenQuarantine
 from cardd.custody.types import EvidenceView, KeyView, SweepReport
 from cardd.errors import NotFoundError
 from cardd.orders.paging import Page, PageRequest
-from cardd_webservice.operations import Call, Nothing, Operation, Parameter, Reply
+from cardd_webservice.operations import READ, Call, Nothing, Operation, Parameter, Reply
 from cardd_webservice.paging import page_of
 
 _TAG = "Keys"
@@ -46,6 +46,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/keys",
         handler=list_keys,
+        scopes=READ,
         takes=PageRequest,
         answers=Page[KeyView],
         summary="List keys and what was found of them",
@@ -64,6 +65,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/keys/{spki_sha256}/evidence",
         handler=get_key_evidence,
+        scopes=READ,
         takes=Nothing,
         answers=EvidenceView,
         summary="Evidence of where a key was made",

@@ -6,7 +6,7 @@ from typing import Any
 from cardd.orders.offers import offer_views
 from cardd.orders.paging import Page, PageRequest
 from cardd.orders.types import OfferView
-from cardd_webservice.operations import Call, Operation, Reply
+from cardd_webservice.operations import ORDER, READ, Call, Operation, Reply
 from cardd_webservice.paging import page_of
 
 
@@ -26,6 +26,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/offers",
         handler=list_offers,
+        scopes=READ | ORDER,
         takes=PageRequest,
         answers=Page[OfferView],
         summary="List offers with the fields of their orders",

@@ -19,7 +19,7 @@ from cardd.orders.filters import OrderFilters
 from cardd.orders.paging import DEFAULT_LIMIT, Page
 from cardd.orders.types import CertificateView, OrderRequest, OrderView, PossessionProof, RetrievalRequest
 from cardd_webservice.guard.policy import Access
-from cardd_webservice.operations import Call, Nothing, Operation, Parameter, Reply
+from cardd_webservice.operations import ORDER, READ, Call, Nothing, Operation, Parameter, Reply
 from cardd_webservice.paging import Cursor, Limit, split_query
 
 _TAG = "Technical phase"
@@ -83,6 +83,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.POST,
         path="/orders",
         handler=create_order,
+        scopes=ORDER,
         takes=OrderRequest,
         answers=OrderView,
         summary="Order a certificate",
@@ -95,6 +96,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/orders",
         handler=list_orders,
+        scopes=READ | ORDER,
         takes=OrderQuery,
         answers=Page[OrderView],
         summary="List orders",
@@ -104,6 +106,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/orders/{id}",
         handler=get_order,
+        scopes=READ | ORDER,
         takes=Nothing,
         answers=OrderView,
         summary="Track an order",
@@ -115,6 +118,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.DELETE,
         path="/orders/{id}",
         handler=cancel_order,
+        scopes=ORDER,
         takes=Nothing,
         answers=OrderView,
         summary="Cancel an order",
@@ -126,6 +130,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.POST,
         path="/orders/{id}/retrieval",
         handler=retrieve,
+        scopes=ORDER,
         takes=RetrievalRequest,
         answers=CertificateView,
         summary="Retrieve an order",
@@ -146,6 +151,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.POST,
         path="/orders/{id}/possession",
         handler=prove_possession,
+        scopes=ORDER,
         takes=PossessionProof,
         answers=OrderView,
         summary="Prove possession of a CSR's key",
@@ -157,6 +163,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.POST,
         path="/orders/{id}/possession/nonce",
         handler=renew_nonce,
+        scopes=ORDER,
         takes=Nothing,
         answers=OrderView,
         summary="Ask for a new nonce to sign",

@@ -11,7 +11,7 @@ from cardd.igc.authority import Authority
 from cardd.igc.issuing import serial_hex
 from cardd.igc.names import readable_name
 from cardd.orders.paging import Page, PageRequest
-from cardd_webservice.operations import Call, Operation, Reply
+from cardd_webservice.operations import READ, VALIDATE, Call, Operation, Reply
 from cardd_webservice.paging import page_of
 
 
@@ -57,6 +57,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/authorities",
         handler=list_authorities,
+        scopes=READ | VALIDATE,
         takes=PageRequest,
         answers=Page[AuthorityView],
         summary="List the authorities of the test PKI",

@@ -4,7 +4,7 @@ from http import HTTPMethod
 from typing import Any
 
 from cardd.cards.types import ReaderView
-from cardd_webservice.operations import Call, Nothing, Operation, Reply
+from cardd_webservice.operations import READ, Call, Nothing, Operation, Reply
 
 
 async def list_readers(call: Call[Nothing]) -> Reply:
@@ -17,6 +17,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/readers",
         handler=list_readers,
+        scopes=READ,
         takes=Nothing,
         answers=tuple[ReaderView, ...],
         summary="List readers",

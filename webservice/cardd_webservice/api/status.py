@@ -12,7 +12,7 @@ from cardd.revocation.policies import freshness_policy
 from cardd.revocation.sources import read_certificate
 from cardd.revocation.types import FreshnessPolicy, Question, RevocationAnswer, SpkiHash
 from cardd.text import Text
-from cardd_webservice.operations import Call, Keeping, Operation, Reply
+from cardd_webservice.operations import VALIDATE, Call, Keeping, Operation, Reply
 
 _TAG = "Revocation data"
 
@@ -126,6 +126,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/status",
         handler=get_status,
+        scopes=VALIDATE,
         takes=StatusQuery,
         answers=RevocationAnswer,
         summary="Status of a certificate",
@@ -135,6 +136,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.POST,
         path="/status",
         handler=post_status,
+        scopes=VALIDATE,
         takes=StatusRequest,
         answers=StatusAnswers,
         summary="Status of many certificates",

@@ -9,7 +9,7 @@ from cardd.custody.types import QuarantineOutcome, QuarantineRequest
 from cardd.errors import NotFoundError
 from cardd.orders.keycustody import CaTokenNotRevocableError
 from cardd.orders.paging import Page, PageRequest
-from cardd_webservice.operations import Call, Nothing, Operation, Parameter, Reply
+from cardd_webservice.operations import READ, Call, Nothing, Operation, Parameter, Reply
 from cardd_webservice.paging import page_of
 from cardd_webservice.services import TokenView
 
@@ -48,6 +48,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/tokens",
         handler=list_tokens,
+        scopes=READ,
         takes=PageRequest,
         answers=Page[TokenView],
         summary="List tokens",

@@ -14,7 +14,7 @@ from cardd.revocation.verdicts import ValidationRequest, ValidationView
 from cardd.text import Language, preferred_language
 from cardd_webservice.errors import NotAcceptableError
 from cardd_webservice.negotiation import preferred
-from cardd_webservice.operations import JSON, Call, Keeping, Operation, Reply
+from cardd_webservice.operations import JSON, READ, VALIDATE, Call, Keeping, Operation, Reply
 
 _TAG = "Revocation data"
 
@@ -76,6 +76,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.POST,
         path="/validation",
         handler=validate,
+        scopes=VALIDATE,
         takes=ValidationRequest,
         answers=ValidationView,
         summary="Validate a certificate",
@@ -87,6 +88,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/trust",
         handler=trust,
+        scopes=READ | VALIDATE,
         takes=TrustQuery,
         answers=TrustView,
         summary="Show or download who is trusted",

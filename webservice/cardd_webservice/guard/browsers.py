@@ -110,6 +110,13 @@ class Browsers:
             (key, known) for key, known in self._sessions.items() if known is not session
         )
 
+    def leave_all(self) -> None:
+        """End every session, and void every link."""
+        self._links.clear()
+        for session in self._sessions.values():
+            session.ended.set()
+        self._sessions.clear()
+
 
 BROWSERS: web.AppKey[Browsers] = web.AppKey("browsers", Browsers)
 #: The session that a request of a page belongs to.

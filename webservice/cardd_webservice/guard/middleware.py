@@ -1,96 +1,170 @@
-"""The guard at work: every request passes here before anything else reads it."""
+"""The guard at work: every request passes here before anything else reads it. The rules are in `policy`."""
 
-import socket
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from cardd.audit import current_actor
+from cardd.applications.identity import is_web_origin
+from cardd.applications.registry import Applications
+from cardd.applications.types import ApplicationView
+from cardd.audit import current_actor, current_application
 from cardd.text import Text
-from cardd_webservice.errors import ForeignPeerError, UnauthenticatedError
+from cardd_webservice.errors import (
+    ForeignOriginError,
+    ForeignPeerError,
+    OwnerRequiredError,
+    ScopeMissingError,
+    UnauthenticatedError,
+)
 from cardd_webservice.guard.browsers import BROWSER, admit_browser
-from cardd_webservice.guard.origins import check_host, check_origin
-from cardd_webservice.guard.peers import may_call, peer_uid
-from cardd_webservice.guard.policy import PAGE_ACCESS, POLICY, SECURITY_HEADERS, Access
-from cardd_webservice.guard.tokens import OwnerToken
+from cardd_webservice.guard.callers import CALLER, CALLERS, Caller
+from cardd_webservice.guard.connections import Ends, ends_of
+from cardd_webservice.guard.cors import LET_IN, add_cors, preflight_answer, wanted_method
+from cardd_webservice.guard.origins import Origin, check_host, foreign, origin_of, own_origin
+from cardd_webservice.guard.peers import is_this_user
+from cardd_webservice.guard.policy import (
+    ANY_SCOPE,
+    PAGE_ACCESS,
+    POLICY,
+    RULES,
+    SECURITY_HEADERS,
+    TOKEN_ACCESS,
+    WITHOUT_CORS,
+    Access,
+    CallerKind,
+    Demand,
+    OriginKind,
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 #: What pages may say for themselves.
 _OWN_OF_PAGES = ("Content-Security-Policy", "Referrer-Policy")
 
-OWNER = "owner"
-ANONYMOUS = "anonymous"
-
-TOKEN: web.AppKey[OwnerToken] = web.AppKey("token", OwnerToken)
 #: What each route asks of its callers; a route that is not here is guarded by its path.
-ACCESS: web.AppKey[dict[web.AbstractRoute, Access]] = web.AppKey("access")
-#: Who calls: the owner, or nobody known.
-CALLER: web.RequestKey[str] = web.RequestKey("caller", str)
+DEMANDS: web.AppKey[dict[web.AbstractRoute, Demand]] = web.AppKey("demands")
+APPLICATIONS: web.AppKey[Applications] = web.AppKey("applications", Applications)
 
 
 @web.middleware
 async def guard_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let the request pass, with its caller known, or refuse it."""
-    access = access_of(request)
-    port = own_port(request)
-    name = check_host(POLICY, request.headers.getall("Host", []), request.raw_path, port)
-    if access is not Access.PUBLICATION:
-        fetch_site = request.headers.get("Sec-Fetch-Site")
-        check_origin(POLICY, request.headers.getall("Origin", []), fetch_site, name, port)
-    caller = _caller(request, access, port)
+    ends, uid = await ends_of(request)
+    name = check_host(POLICY, request.headers.getall("Host", []), request.raw_path, ends.port)
+    wanted = wanted_method(request)
+    demand = await _demand_of(request, wanted)
+    origin = await _origin_of(request, ends, name)
+    if origin.kind not in RULES[demand.access].origins:
+        raise foreign(origin)
+    if origin.kind in (OriginKind.PAIRED, OriginKind.PROTECTED) and demand.access not in WITHOUT_CORS:
+        request[LET_IN] = origin.value or ""
+        if wanted is not None and is_this_user(uid):
+            return preflight_answer(request)
+    caller = await _caller(request, demand, origin, ends, is_ours=is_this_user(uid))
     request[CALLER] = caller
-    acting = current_actor.set(caller)
+    acting = current_actor.set(caller.name)
+    through = current_application.set(caller.application.id if caller.application else None)
     try:
         return await handler(request)
     finally:
+        current_application.reset(through)
         current_actor.reset(acting)
 
 
-async def add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
+async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Complete an answer that is about to be sent; an application's `on_response_prepare`."""
     own = {name: response.headers[name] for name in _OWN_OF_PAGES if name in response.headers}
     response.headers.update(SECURITY_HEADERS | own)
+    add_cors(request, response.headers)
 
 
-def access_of(request: web.Request) -> Access:
-    """Return what the route of a request asks of its callers."""
-    known = request.app[ACCESS].get(request.match_info.route)
+async def _demand_of(request: web.Request, wanted_method: str | None) -> Demand:
+    """Return what the route of a request, or of the one that a preflight announces, asks of its callers."""
+    found = request.match_info
+    if wanted_method is not None:
+        found = await request.app.router.resolve(request.clone(method=wanted_method))
+    known = request.app[DEMANDS].get(found.route)
     if known is not None:
         return known
-    return Access.TOKEN if request.path.startswith(POLICY.guarded_prefixes) else Access.PUBLIC
+    if request.path.startswith(POLICY.guarded_prefixes):
+        return Demand(Access.TOKEN, ANY_SCOPE)
+    return Demand(Access.PUBLIC)
 
 
-def own_port(request: web.Request) -> int | None:
-    """Return our port, or `None` on the Unix socket; raises `ForeignPeerError` unless its other end is the owner's."""
-    connection = request.get_extra_info("socket")
-    if connection is None:
-        raise ForeignPeerError(Text("The caller has gone.", "L’appelant est parti."))
-    if connection.family != getattr(socket, "AF_UNIX", None):
-        return int(connection.getsockname()[1])
-    if not may_call(uid := peer_uid(connection)):
-        raise ForeignPeerError(Text(f"The user {uid} calls.", f"L’appel vient de l’utilisateur {uid}."))
-    return None
+async def _origin_of(request: web.Request, ends: Ends, name: str) -> Origin:
+    own = None if ends.port is None else own_origin(name, ends.port, is_tls=ends.is_tls)
+    fetch_site = request.headers.get("Sec-Fetch-Site")
+    origin = origin_of(POLICY, request.headers.getall("Origin", []), fetch_site, own)
+    if origin.kind is not OriginKind.FOREIGN or origin.value is None or ends.port is None:
+        return origin
+    if origin.value in await request.app[APPLICATIONS].origins():
+        return Origin(OriginKind.PAIRED, origin.value)
+    is_ours_elsewhere = any(
+        origin.value == own_origin(each, ends.port, is_tls=ends.is_tls) for each in POLICY.hosts
+    )
+    is_protected = is_web_origin(origin.value) and not is_ours_elsewhere
+    return Origin(OriginKind.PROTECTED, origin.value) if is_protected else origin
 
 
-def _caller(request: web.Request, access: Access, port: int | None) -> str:
-    if access is Access.PUBLICATION:
-        return ANONYMOUS
-    if access in PAGE_ACCESS:
-        request[BROWSER] = admit_browser(request, access, port)
-        return OWNER
-    presented = request.headers.getall("Authorization", [])
-    if not presented:
-        if access is Access.PUBLIC:
-            return ANONYMOUS
-        raise UnauthenticatedError(
+async def _caller(
+    request: web.Request, demand: Demand, origin: Origin, ends: Ends, *, is_ours: bool
+) -> Caller:
+    """Return who calls, where the rules let that caller in; raises what they do not."""
+    rule = RULES[demand.access]
+    if demand.access is Access.PUBLICATION or (demand.access is Access.ENTRY and is_ours):
+        return Caller(CallerKind.USER if is_ours else CallerKind.OTHER_USER)
+    if demand.access in PAGE_ACCESS and is_ours:
+        request[BROWSER] = admit_browser(request, demand.access, ends.port)
+        return Caller(CallerKind.BROWSER)
+    page = origin.value if origin.kind in (OriginKind.PAIRED, OriginKind.PROTECTED) else None
+    caller = await request.app[CALLERS].identify(request, is_this_user=is_ours, origin=page)
+    if caller.kind is CallerKind.OTHER_USER:
+        raise ForeignPeerError(
+            Text("Another user of this machine calls.", "Un autre utilisateur de cette machine appelle.")
+        )
+    if caller.kind not in rule.callers:
+        raise _not_for(caller)
+    if page is not None:
+        _check_own_page(caller, page)
+    if demand.access in TOKEN_ACCESS and caller.application is not None:
+        _check_scope(caller.application, demand)
+    return caller
+
+
+def _check_own_page(caller: Caller, page: str) -> None:
+    """Refuse a token in a page of another origin than the one it was given to."""
+    stolen = caller.application is not None and caller.application.origin != page
+    if stolen or caller.kind is CallerKind.OWNER:
+        raise ForeignOriginError(
+            Text(
+                f"The token was not given to pages of “{page[:100]}”.",
+                f"Ce jeton n’a pas été donné aux pages de « {page[:100]} ».",
+            )
+        )
+
+
+def _not_for(caller: Caller) -> UnauthenticatedError | OwnerRequiredError:
+    if caller.kind is CallerKind.USER:
+        return UnauthenticatedError(
             Text("The request carries no bearer token.", "La demande ne porte pas de jeton d’accès.")
         )
-    scheme, _, value = presented[0].partition(" ")
-    right = request.app[TOKEN].matches(value.strip())
-    if len(presented) > 1 or scheme.lower() != "bearer" or not right:
-        raise UnauthenticatedError(
-            Text("The token is not the owner's.", "Le jeton n’est pas celui du propriétaire."),
-            presented=True,
+    return OwnerRequiredError(
+        Text(
+            "This is for the owner's own token, not for that of an application.",
+            "Cette opération demande le jeton du propriétaire, non celui d’une application.",
         )
-    return OWNER
+    )
+
+
+def _check_scope(application: ApplicationView, demand: Demand) -> None:
+    if application.may(demand.scopes):
+        return
+    needed = ", ".join(sorted(demand.scopes))
+    held = ", ".join(application.scopes)
+    raise ScopeMissingError(
+        Text(
+            f"The application holds: {held}; this needs one of: {needed}.",
+            f"L’application détient : {held} ; il faut l’un de : {needed}.",
+        ),
+        scopes=sorted(demand.scopes),
+    )

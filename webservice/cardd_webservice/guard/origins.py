@@ -1,10 +1,18 @@
-"""Is a request addressed to us, and by one of our own pages or by a program? Pure rules."""
+"""Is a request addressed to us, and which page sent it? Pure rules."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from cardd.text import Text
 from cardd_webservice.errors import ForeignOriginError, MisdirectedRequestError
-from cardd_webservice.guard.policy import GuardPolicy
+from cardd_webservice.guard.policy import GuardPolicy, OriginKind
+
+
+class Origin(NamedTuple):
+    """Where the page that sent a request comes from; `value` as its browser wrote it."""
+
+    kind: OriginKind
+    value: str | None = None
 
 
 def check_host(policy: GuardPolicy, hosts: Sequence[str], target: str, port: int | None) -> str:
@@ -27,32 +35,43 @@ def check_host(policy: GuardPolicy, hosts: Sequence[str], target: str, port: int
     )
 
 
-def check_origin(
-    policy: GuardPolicy, origins: Sequence[str], fetch_site: str | None, name: str, port: int | None
-) -> None:
-    """Raise `ForeignOriginError` unless `Origin` is absent or exactly ours under the `name` called."""
-    if fetch_site is not None and fetch_site.strip().lower() in policy.refused_sites:
-        raise ForeignOriginError(
+def origin_of(policy: GuardPolicy, origins: Sequence[str], fetch_site: str | None, own: str | None) -> Origin:
+    """Return which page sent a request: one of ours, none, or a foreign one.
+
+    `origins` are all `Origin` headers, `fetch_site` is `Sec-Fetch-Site`; `own` is our origin as browsers write
+    it under the name called, `None` on the Unix socket.
+    """
+    crosses = fetch_site is not None and fetch_site.strip().lower() in policy.refused_sites
+    if not origins:
+        return Origin(OriginKind.FOREIGN if crosses else OriginKind.NONE)
+    if len(origins) > 1:
+        return Origin(OriginKind.FOREIGN)
+    is_own = origins[0] == own and not crosses
+    return Origin(OriginKind.OWN if is_own else OriginKind.FOREIGN, origins[0])
+
+
+def foreign(origin: Origin) -> ForeignOriginError:
+    """Return the refusal of a page."""
+    if origin.value is None:
+        return ForeignOriginError(
             Text(
                 "A page of another site sent this request.",
                 "Une page d’un autre site a envoyé cette demande.",
             )
         )
-    if not origins:
-        return
-    if len(origins) > 1 or port is None or origins[0] != _own_origin(name, port):
-        shown = ", ".join(origins)[:100]
-        raise ForeignOriginError(
-            Text(
-                f"The request comes from a page of “{shown}”, not from one of the daemon's own.",
-                f"La demande vient d’une page de « {shown} », et non d’une page du démon.",
-            )
+    shown = origin.value[:100]
+    return ForeignOriginError(
+        Text(
+            f"The request comes from a page of “{shown}”, which may not make it.",
+            f"La demande vient d’une page de « {shown} », qui ne peut pas la faire.",
         )
+    )
 
 
-def _own_origin(name: str, port: int) -> str:
+def own_origin(name: str, port: int, *, is_tls: bool) -> str:
     """Return our origin as browsers write it: the default port is left out (RFC 6454 §6.2)."""
-    return f"http://{name}" if port == 80 else f"http://{name}:{port}"
+    scheme, default = ("https", 443) if is_tls else ("http", 80)
+    return f"{scheme}://{name}" if port == default else f"{scheme}://{name}:{port}"
 
 
 def _split(host: str) -> tuple[str, str | None]:

@@ -3,6 +3,7 @@
 Whoever may send requests must not be able to fill the journal with them; a line says how many came.
 """
 
+import asyncio
 from collections import Counter
 from datetime import timedelta
 
@@ -27,6 +28,7 @@ class Refusals:
         self._metrics = metrics
         self._unwritten: Counter[str] = Counter()
         self._next_line: dict[str, float] = {}
+        self._noting: set[asyncio.Task[None]] = set()
 
     async def note(self, reason: str) -> None:
         """Count a refusal, and journal it unless a line for its reason was written within the last minute."""
@@ -37,8 +39,15 @@ class Refusals:
             self._next_line[reason] = now + _BETWEEN_LINES.total_seconds()
             await self._write(reason)
 
+    def note_soon(self, reason: str) -> None:
+        """Count a refusal where nobody can wait for it."""
+        noting = asyncio.ensure_future(self.note(reason))
+        self._noting.add(noting)
+        noting.add_done_callback(self._noting.discard)
+
     async def finish(self) -> None:
         """Journal what is counted and not yet written, before the daemon stops."""
+        await asyncio.gather(*self._noting)
         for reason in list(self._unwritten):
             await self._write(reason)
 

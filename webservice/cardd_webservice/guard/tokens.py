@@ -42,6 +42,10 @@ class OwnerToken:
         """Tell whether `presented` is the token, in a time that does not depend on where it differs."""
         return secrets.compare_digest(self._value, presented.encode("utf-8", "surrogateescape"))
 
+    def rotate(self, state_directory: Path) -> None:
+        """Replace the token by a new one, in its file first; the old one is worth nothing once the file holds it."""
+        self._value = rotate_owner_token(state_directory).encode()
+
     def derived_key(self, purpose: str) -> bytes:
         """Return 32 bytes that only a holder of the token can compute, different for each purpose."""
         return hmac.digest(self._value, purpose.encode(), hashlib.sha256)
@@ -58,20 +62,32 @@ def ensure_owner_token(state_directory: Path) -> OwnerToken:
     return OwnerToken(_read(path))
 
 
+def rotate_owner_token(state_directory: Path) -> str:
+    """Put a new token in the place of the one of a state, whole or not at all, and return it."""
+    path, value = state_directory / TOKEN_FILE, secrets.token_urlsafe(_TOKEN_BYTES)
+    _draft(path, value).replace(path)
+    return value
+
+
 def _create(path: Path, value: str) -> None:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    draft = _draft(path, value)
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"{value}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            return
+        os.link(draft, path)
+    except FileExistsError:
+        return
     finally:
         draft.unlink()
+
+
+def _draft(path: Path, value: str) -> Path:
+    """Write a token into a file of its own beside `path`."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{value}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return draft
 
 
 def _read(path: Path) -> str:

@@ -14,10 +14,11 @@ from cardd.text import Text
 from cardd_webservice.api.ihm import SIGN_IN_PATH
 from cardd_webservice.errors import RefusedError, UnauthenticatedError
 from cardd_webservice.guard.browsers import BROWSER, LIVE_HEADER, known_browser
-from cardd_webservice.guard.middleware import own_port
+from cardd_webservice.guard.connections import own_port
 from cardd_webservice.guard.policy import Access
 from cardd_webservice.guard.refusals import REFUSALS
 from cardd_webservice.ihm import (
+    applications,
     cards,
     diagnostic,
     habilitations,
@@ -48,6 +49,7 @@ ROUTES: tuple[PageRoute, ...] = (
     *revocation.ROUTES,
     *habilitations.ROUTES,
     *published.ROUTES,
+    *applications.ROUTES,
     *journal.ROUTES,
     *diagnostic.ROUTES,
     *live.ROUTES,

@@ -9,7 +9,7 @@ from cardd.text import Text
 from cardd_webservice.api.ihm import SIGN_IN_PATH
 from cardd_webservice.errors import RefusedError
 from cardd_webservice.guard.browsers import BROWSERS, cookie_name
-from cardd_webservice.guard.middleware import own_port
+from cardd_webservice.guard.connections import own_port
 from cardd_webservice.guard.policy import Access
 from cardd_webservice.ihm.visit import PageRoute, Visit, sent
 
@@ -45,7 +45,9 @@ async def enter(visit: Visit) -> web.StreamResponse:
     # A page of the disk or a mail leads here from “another site”: a Strict cookie would not follow a redirection.
     direct = request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
     response = visit.redirect("/") if direct else visit.page("entered.html")
-    response.set_cookie(cookie_name(port), cookie, path="/", httponly=True, samesite="Strict")
+    response.set_cookie(
+        cookie_name(port), cookie, path="/", httponly=True, samesite="Strict", secure=request.secure
+    )
     return response
 
 
@@ -67,6 +69,6 @@ async def leave(visit: Visit) -> web.StreamResponse:
 
 
 ROUTES = (
-    PageRoute(SIGN_IN_PATH, enter, access=Access.PUBLICATION),
+    PageRoute(SIGN_IN_PATH, enter, access=Access.ENTRY),
     sent("/quitter", leave),
 )

@@ -9,13 +9,19 @@ const SAID = {
   "order.created": french ? "Une commande est passée." : "An order was placed.",
   "certificate.issued": french ? "Un certificat est émis." : "A certificate was issued.",
   "certificate.revoked": french ? "Un certificat est révoqué." : "A certificate was revoked.",
+  "pairing.requested": french ? "Une application demande à être admise : voir la page Applications." : "An application asks to be let in: see the page Applications.",
+  "consent.asked": french ? "Une application veut utiliser une carte : répondez en haut de la page." : "An application wants to use a card: answer at the top of the page.",
 };
 const EVENTS = [
   "reader.added", "reader.removed", "reader.changed", "card.created", "card.inserted", "card.removed", "card.opposed",
-  "card.read", "card.pin_changed", "card.pin_blocked", "card.pin_unblocked", "card.session_closed", "habilitation.submitted", "habilitation.approved",
-  "habilitation.refused", "habilitation.withdrawn", "order.created", "order.possession_proven", "order.retrieved", "order.cancelled", "order.expired",
-  "certificate.issued", "certificate.revoked", "certificate.expiring", "crl.published", "crl.added", "crl.removed",
-  "crl.updated", "crl.fetch_failed", "crl.aged",
+  "card.read", "card.pin_changed", "card.pin_blocked", "card.pin_unblocked", "card.session_closed",
+  "habilitation.submitted", "habilitation.approved", "habilitation.refused", "habilitation.withdrawn",
+  "order.created", "order.possession_proven", "order.retrieved", "order.cancelled", "order.expired",
+  "certificate.issued", "certificate.revoked", "certificate.expiring",
+  "crl.published", "crl.added", "crl.removed", "crl.updated", "crl.fetch_failed", "crl.aged",
+  "pairing.requested", "pairing.allowed", "pairing.denied", "pairing.ended", "application.activated",
+  "application.renamed", "application.revoked", "application.expired",
+  "consent.asked", "consent.granted", "consent.denied", "consent.ended",
 ];
 
 const ALL = new Set(EVENTS.map((name) => name.split(".")[0]));
@@ -164,6 +170,13 @@ function showProgress(form) {
   });
 }
 
+/** Sends an answer without leaving the page, where a form may be half filled in. */
+async function answerQuietly(event) {
+  event.preventDefault();
+  await fetch(event.target.action, { method: "POST", body: new URLSearchParams(new FormData(event.target)) });
+  await refresh(new Set(["consent"]));
+}
+
 function showCopyButtons() {
   for (const button of document.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
 }
@@ -176,6 +189,7 @@ document.addEventListener("click", async (event) => {
 });
 document.addEventListener("submit", (event) => {
   if (event.target.dataset.ask && !confirm(event.target.dataset.ask)) event.preventDefault();
+  if ("quiet" in event.target.dataset) answerQuietly(event);
 });
 addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 
