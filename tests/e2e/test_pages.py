@@ -20,7 +20,7 @@ PAGES = (
     "/", "/cartes", "/cartes/nouvelle", "/demander", "/retirer", "/suivre", "/suivre?q=nothing", "/suivre/commandes",
     "/suivre/commandes?etat=cancelled", "/revoquer", "/revoquer?etat=renewable", "/habilitations",
     "/habilitations/nouvelle", "/crl", "/crl?liste=ACR-EL-TEST", "/journal", "/journal?verifier=1", "/diagnostic",
-    "/PC", "/suivre/certificats/00",
+    "/applications", "/PC", "/suivre/certificats/00",
 )  # fmt: skip
 WRONG = "9999"
 
@@ -98,6 +98,29 @@ def test_a_page_that_lost_the_daemon_says_so_until_it_is_found_again(
     )
     watched.shows("Ce navigateur n’est plus connecté")
     watched.context.close()
+
+
+def test_the_focus_stays_where_it_was_when_a_part_of_the_page_changes(
+    chromium: sync_api.Browser, browsed_daemon: RunningDaemon, card: str
+) -> None:
+    watched = Watched(chromium, browsed_daemon, locale="fr-FR").sign_in()
+    page = watched.page
+    for selector in (
+        f"#carte-{card} details summary",
+        "form[action$='/inserer'] button, form[action$='/retirer'] button",
+    ):
+        with page.expect_response("**/nouvelles"):
+            watched.go("/cartes")
+        page.locator(selector).first.focus()
+        part = page.locator("section[data-live='card reader']").element_handle()
+        habilitation = browsed_daemon.call("GET", "/api/v1/habilitations").json["items"][0]["id"]
+        made = browsed_daemon.call("POST", "/api/v1/test-cards", {"habilitation": habilitation}).json[
+            "serial"
+        ]
+        sync_api.expect(page.locator(f"#carte-{made}")).to_be_visible()
+        assert not part.evaluate("part => part.isConnected")
+        sync_api.expect(page.locator(selector).first).to_be_focused()
+    watched.close()
 
 
 def test_without_scripts_the_pages_read_and_forms_work(
@@ -299,6 +322,14 @@ def test_axe_finds_nothing_on_any_page_or_state(
     watched.send("Révoquer définitivement")
     page.wait_for_url("**/suivre/certificats/*")
     judge("revoked certificate")
+    asked = {"name": "Logiciel de test", "scopes": ["read", "order", "owner"]}
+    assert browsed_daemon.call("POST", "/api/v1/pairings", asked, token=None).status == 201
+    watched.go("/applications")
+    watched.shows("Logiciel de test")
+    judge("application that asks")
+    watched.send("Admettre")
+    watched.go("/applications")
+    judge("application let in")
     watched.go("/crl")
     page.locator("summary", has_text="Tenir une autre liste").click()
     page.locator("#url").fill("http://127.0.0.1:9/liste.crl")

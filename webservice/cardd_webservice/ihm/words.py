@@ -152,6 +152,7 @@ STEPS = {
     "consent.denied": Text("Holder refused", "Refus du porteur"),
     "consent.ended": Text("Holder did not answer", "Porteur sans réponse"),
     "owner.token_rotated": Text("Owner's token replaced", "Jeton du propriétaire remplacé"),
+    "tls.certificate_made": Text("Certificate for TLS made", "Certificat TLS fabriqué"),
     "crl.publish": Text("CRL published", "LCR publiée"),
     "guard.refuse": Text("Call refused", "Appel refusé"),
     "token.created": Text("Token made", "Jeton créé"),

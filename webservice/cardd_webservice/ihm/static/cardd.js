@@ -62,14 +62,22 @@ async function refresh(kinds) {
   showCopyButtons();
 }
 
+/** Names what can have the focus by what it is and where it stands, so that its successor is found. */
+function nameOf(element) {
+  const place = element.closest("form, article, section");
+  const said = element.matches("a, button, summary") ? element.textContent.trim() : "";
+  const chosen = element.type === "radio" ? element.value : "";
+  return [element.tagName, element.id, element.getAttribute("href"), element.getAttribute("name"), chosen, said,
+    place?.getAttribute("action") ?? place?.id].join("|");
+}
+
 /** Puts one element in another's place; the focus stays on what bears the same name. */
 function swap(old, fresh) {
-  const focused = old.contains(document.activeElement) ? document.activeElement : null;
-  const key = focused && (focused.id || focused.getAttribute("href"));
+  const focused = old.contains(document.activeElement) ? nameOf(document.activeElement) : "";
   const open = [...old.querySelectorAll("details")].map((each) => each.open);
   old.replaceWith(fresh);
   fresh.querySelectorAll("details").forEach((each, index) => { each.open = open[index] ?? each.open; });
-  if (key) [...fresh.querySelectorAll("a, input, button, summary, pre")].find((each) => each.id === key || each.getAttribute("href") === key)?.focus();
+  if (focused) [...fresh.querySelectorAll("a, button, input, select, textarea, summary, [tabindex]")].find((each) => nameOf(each) === focused)?.focus();
 }
 
 /** Listens to the daemon while the page is seen; several pieces of news at once refresh the page once. */
