@@ -20,7 +20,7 @@ PIP_COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --str
 SIDE_BY_SIDE := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope
 export CARDD_STATE_DIR ?= $(CURDIR)/.state
 
-.PHONY: install run test test-slow test-all lint format bench bench-packages docs wheel sbom lock clean system-packages test-packages dev
+.PHONY: install run test test-slow test-all lint format bench bench-packages docs images wheel sbom lock clean system-packages test-packages dev
 
 install: $(INSTALLED)
 dev: $(INSTALLED_DEV)
@@ -98,6 +98,9 @@ sbom: dev
 	@mkdir -p dist
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -W ignore::UserWarning -m cyclonedx_py requirements \
 		--pyproject pyproject.toml --output-reproducible --spec-version 1.6 --output-file dist/cardd.cdx.json requirements.lock
+
+images: dev
+	$(BIN)/python -m scripts.screenshots
 
 lock: dev
 	$(PIP_COMPILE) --output-file requirements.lock pyproject.toml

@@ -36,15 +36,16 @@ from cardd.servicemanager import ServiceManager, handed_sockets
 from cardd.settings import Settings, SettingsError
 from cardd.store import SharedDatabase, Store, tables
 from cardd.text import Text
-from cardd.upkeep import Upkeep
+from cardd.upkeep import Duty, Upkeep
 from cardd_pkcs11.hardening import forbid_core_dumps
 from cardd_pkcs11.profiles import load_profile
 from cardd_webservice.application import create_application
 from cardd_webservice.errors import PortTakenError
 from cardd_webservice.guard.tokens import ensure_owner_token
-from cardd_webservice.server import Reservation, adopted, reserve_port, serving, unix_of
+from cardd_webservice.server import Reservation, TlsPort, adopted, reserve_port, serving, unix_of
 from cardd_webservice.services import Services, TokenView
 from cardd_webservice.signing import serving_machines
+from cardd_webservice.tls import TlsKeeper
 
 _log = structlog.get_logger(__name__)
 
@@ -96,13 +97,17 @@ async def run(
         watching(parts),
         following(parts),
     ):
-        upkeep = Upkeep(parts.clock, duties(parts))
+        tls = TlsKeeper(settings.state, parts.store, parts.clock) if settings.web.tls else None
+        upkeep = Upkeep(parts.clock, (*duties(parts), *_tls_duties(tls)))
         parts.watch.failing = lambda: upkeep.failing
         metrics = DaemonMetrics(parts, lambda: upkeep.failing)
         application = create_application(_services(parts, upkeep, metrics))
+        tls_port = await _tls_port(settings, tls)
         async with (
             _signing_for_others(parts),
-            serving(application, reservation, settings.runtime, settings.stop_seconds) as address,
+            serving(
+                application, reservation, settings.runtime, settings.stop_seconds, tls=tls_port
+            ) as address,
         ):
             await asyncio.to_thread(_write_atomically, settings.state / "address", address + "\n")
             reloading = _reloading(reload_of(parts), parts.store, manager, read_again)
@@ -118,6 +123,18 @@ async def run(
             finally:
                 (settings.state / "address").unlink(missing_ok=True)
         await parts.sessions.stop()
+
+
+def _tls_duties(tls: TlsKeeper | None) -> tuple[Duty, ...]:
+    return () if tls is None else (Duty("TLS certificate", timedelta(days=1), tls.renew_due),)
+
+
+async def _tls_port(settings: Settings, tls: TlsKeeper | None) -> TlsPort | None:
+    """Hold the port for TLS, with a certificate to present there; raises `PortTakenError`."""
+    if tls is None:
+        return None
+    await tls.renew_due()
+    return TlsPort(reserve_port(settings, port=settings.web.tls_port), tls.context)
 
 
 @asynccontextmanager

@@ -50,6 +50,7 @@ COMMANDS = {
     "pair": Entry("pair", "Applications that ask to be let in: allow or deny."),
     "apps": Entry("apps", "Applications that were let in: list, rename, revoke."),
     "consent": Entry("consent", "Applications that want to use a card's key: agree or refuse."),
+    "tls": Entry("tls", "Show the certificate authority of the daemon's TLS."),
     "owner": Entry("owner", "Replace the owner's token."),
     "machine": Entry("machines", "List and enrol the machines that share a database."),
     "audit": Entry("audit", "Read and verify the journal."),

@@ -238,6 +238,8 @@ class TokenChains:
                     )
                 )
             ).all()
+            if not rows:
+                return ()
             watched = (
                 await connection.execute(
                     sa.select(table.c.serial, table.c.token_serial)

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -155,3 +156,20 @@ def test_another_user_gets_nothing_from_the_port(daemon: RunningDaemon) -> None:
     assert daemon.call("GET", f"/api/v1/cards/{card}").json["present"]
     lines = daemon.call("GET", "/api/v1/audit?limit=50").json["items"]
     assert {line["action"] for line in lines if line["seq"] > before} <= {"guard.refuse"}
+
+
+def test_another_user_s_stolen_token_and_cookie_open_nothing(daemon: RunningDaemon) -> None:
+    """Cookies know no ports: another user's service could be sent ours. On TCP, who calls is asked of the kernel."""
+    link = urlsplit(daemon.cli("open", "--print-only").stdout.strip())
+    entered = daemon.call("GET", f"{link.path}?{link.query}", token=None)
+    cookie = entered.headers["set-cookie"].split(";")[0]
+    browser = {"Cookie": cookie, "Sec-Fetch-Site": "same-origin"}
+    assert daemon.call("GET", "/cartes", token=None, headers=browser).status == 200
+    owner = {"Authorization": f"Bearer {daemon.token}"}
+    calls = [
+        ("GET", "/cartes", browser), ("GET", "/nouvelles", browser), ("GET", "/api/v1/cards", owner),
+        ("GET", "/api/v1/events", owner), ("POST", "/api/v1/ihm/links", owner), ("GET", "/metrics", owner),
+    ]  # fmt: skip
+    answered = _as_nobody(daemon, calls=calls)["answered"]
+    assert {call: status for call, (status, _) in answered.items() if status != 403} == {}
+    assert daemon.call("GET", "/cartes", token=None, headers=browser).status == 200

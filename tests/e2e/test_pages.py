@@ -1,6 +1,7 @@
 """Every page and state in a real Chromium: live, without scripts, narrow, enlarged, still, and judged by axe-core."""
 
 import subprocess
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ PAGES = (
     "/", "/cartes", "/cartes/nouvelle", "/demander", "/retirer", "/suivre", "/suivre?q=nothing", "/suivre/commandes",
     "/suivre/commandes?etat=cancelled", "/revoquer", "/revoquer?etat=renewable", "/habilitations",
     "/habilitations/nouvelle", "/crl", "/crl?liste=ACR-EL-TEST", "/journal", "/journal?verifier=1", "/diagnostic",
-    "/PC", "/suivre/certificats/00",
+    "/applications", "/PC", "/suivre/certificats/00",
 )  # fmt: skip
 WRONG = "9999"
 
@@ -79,6 +80,46 @@ def test_a_pulled_card_vanishes_from_the_page_and_comes_back(
     watched.shows("La session de carte est terminée")
     browsed_daemon.call("POST", f"/api/v1/test-cards/{card}/insert", {})
     sync_api.expect(tile).to_be_visible()
+    watched.close()
+
+
+def test_a_page_that_lost_the_daemon_says_so_until_it_is_found_again(
+    chromium: sync_api.Browser, browsed_daemon: RunningDaemon
+) -> None:
+    watched = Watched(chromium, browsed_daemon, locale="fr-FR").sign_in()
+    watched.page.route("**/nouvelles", lambda route: route.abort("connectionrefused"))
+    watched.go("/suivre")
+    watched.shows("Le démon ne répond plus")
+    watched.page.unroute_all()
+    sync_api.expect(watched.page.locator("#sans-nouvelles")).to_have_count(0)
+    watched.context.clear_cookies()
+    watched.page.evaluate(
+        "dispatchEvent(new Event('pagehide')); document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    watched.shows("Ce navigateur n’est plus connecté")
+    watched.context.close()
+
+
+def test_the_focus_stays_where_it_was_when_a_part_of_the_page_changes(
+    chromium: sync_api.Browser, browsed_daemon: RunningDaemon, card: str
+) -> None:
+    watched = Watched(chromium, browsed_daemon, locale="fr-FR").sign_in()
+    page = watched.page
+    for selector in (
+        f"#carte-{card} details summary",
+        "form[action$='/inserer'] button, form[action$='/retirer'] button",
+    ):
+        with page.expect_response("**/nouvelles"):
+            watched.go("/cartes")
+        page.locator(selector).first.focus()
+        part = page.locator("section[data-live='card reader']").element_handle()
+        habilitation = browsed_daemon.call("GET", "/api/v1/habilitations").json["items"][0]["id"]
+        made = browsed_daemon.call("POST", "/api/v1/test-cards", {"habilitation": habilitation}).json[
+            "serial"
+        ]
+        sync_api.expect(page.locator(f"#carte-{made}")).to_be_visible()
+        assert not part.evaluate("part => part.isConnected")
+        sync_api.expect(page.locator(selector).first).to_be_focused()
     watched.close()
 
 
@@ -177,8 +218,14 @@ def test_nothing_moves_for_who_wants_no_motion(
     watched.close()
 
 
+#: What reaches out of a narrow window, apart from what scrolls by itself or is for screen readers.
+_OUTSIDE = """() => [...document.querySelectorAll("main *")]
+    .filter((each) => !each.closest(".scroll, .hidden, pre") && each.getBoundingClientRect().right > innerWidth)
+    .map((each) => each.outerHTML.slice(0, 120))"""
+
+
 class _Judge:
-    """Has axe-core judge what a page shows now, in light and in dark."""
+    """Has axe-core judge what a page shows now, in light and in dark, and looks whether it fits 320 px."""
 
     def __init__(self, watched: Watched, axe: Any) -> None:
         self.watched = watched
@@ -192,6 +239,9 @@ class _Judge:
         page.emulate_media(color_scheme="dark")
         # The scheme changes colours alone.
         found.append(("dark", violations(page, self._axe, only="color-contrast")))
+        page.set_viewport_size({"width": 320, "height": 700})
+        found.append(("narrow", page.evaluate(_OUTSIDE)))
+        page.set_viewport_size({"width": 1280, "height": 720})
         self.found |= {f"{state}, {scheme}": each for scheme, each in found if each}
 
 
@@ -272,6 +322,29 @@ def test_axe_finds_nothing_on_any_page_or_state(
     watched.send("Révoquer définitivement")
     page.wait_for_url("**/suivre/certificats/*")
     judge("revoked certificate")
+    asked = {"name": "Logiciel de test", "scopes": ["read", "order", "owner"]}
+    assert browsed_daemon.call("POST", "/api/v1/pairings", asked, token=None).status == 201
+    watched.go("/applications")
+    watched.shows("Logiciel de test")
+    judge("application that asks")
+    watched.send("Admettre")
+    watched.go("/applications")
+    judge("application let in")
+    watched.go("/crl")
+    page.locator("summary", has_text="Tenir une autre liste").click()
+    page.locator("#url").fill("http://127.0.0.1:9/liste.crl")
+    page.locator("#issuer_certificate").fill("no certificate")
+    watched.send("Tenir cette liste")
+    page.wait_for_selector(".trouble")
+    judge("list with errors")
+    issuer = browsed_daemon.call("GET", "/AC/ACI-EL-ORG-TEST.cer", token=None).body
+    page.locator("#issuer_certificate").fill(b64encode(issuer).decode())
+    watched.send("Tenir cette liste")
+    watched.shows("Oublier")
+    judge("kept list")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.locator("button", has_text="Oublier").click()
+    watched.shows("La liste n’est plus tenue")
     watched.send("Se déconnecter")
     page.wait_for_url("**/quitter")
     judge("after sign-out")

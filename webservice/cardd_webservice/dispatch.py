@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from cardd.applications.types import ApplicationState
 from cardd.audit import current_actor
 from cardd.cards.errors import CardSessionRequiredError
 from cardd.cards.sessions import CardSession
 from cardd.text import Text
+from cardd_webservice.errors import UnauthenticatedError
 from cardd_webservice.guard.callers import CALLER
 from cardd_webservice.guard.policy import Access
 from cardd_webservice.idempotency import REPLAYED, IdempotencyKeeper, StoredAnswer
@@ -84,6 +86,11 @@ async def _ask_holder(operation: Operation[Any], call: Call[Any], session: CardS
     use, services = operation.uses_key(call.given), call.services
     asking = partial(services.consents.require, application, session.card_serial, session.id, use)
     await services.sessions.while_present(session, asking)
+    if (await services.applications.get(application.id)).state is not ApplicationState.ACTIVE:
+        raise UnauthenticatedError(
+            Text("The application was revoked meanwhile.", "L’application a été révoquée entre-temps."),
+            presented=True,
+        )
 
 
 async def _session(operation: Operation[Any], request: web.Request) -> CardSession | None:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import socket
+import ssl
 import stat
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -85,16 +86,27 @@ def reserve_port(settings: Settings, *, port: int | None = None) -> Reservation:
     raise _taken(wanted)
 
 
+@dataclass(frozen=True)
+class TlsPort:
+    """A port held for the daemon's TLS, and what it presents there."""
+
+    reservation: Reservation
+    context: ssl.SSLContext
+
+
 @asynccontextmanager
 async def serving(
     application: web.Application,
     reservation: Reservation,
     runtime_directory: Path,
     stop_seconds: float = _STOP_SECONDS,
+    *,
+    tls: TlsPort | None = None,
 ) -> AsyncIterator[str]:
     """Serve on the reserved port and on `cardd.sock` while the context is open; yields the address.
 
-    At the end no new connection is taken, and requests under way have `stop_seconds` to end.
+    With `tls`, that port is served too. At the end no new connection is taken, and requests under way have
+    `stop_seconds` to end.
 
     Raises `PortTakenError` where another program listens on the port or the socket, and
     `RuntimeDirectoryError` where the socket would not be private.
@@ -102,21 +114,23 @@ async def serving(
     runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=stop_seconds)
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
-        stack.callback(reservation.close)
-        sockets = list(reservation.sockets)
-        for held in sockets:
-            _listen(held, reservation.port)
+        sockets: list[tuple[socket.socket, ssl.SSLContext | None]] = []
+        for port, context in ((reservation, None), *([(tls.reservation, tls.context)] if tls else [])):
+            stack.callback(port.close)
+            for held in port.sockets:
+                _listen(held, port.port)
+                sockets.append((held, context))
         if reservation.unix:
-            sockets.extend(reservation.unix)
+            sockets.extend((held, None) for held in reservation.unix)
         elif hasattr(socket, "AF_UNIX"):
-            sockets.append(stack.enter_context(_unix_socket(runtime_directory)))
+            sockets.append((stack.enter_context(_unix_socket(runtime_directory)), None))
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
         if runner.server is None:
             raise RuntimeError("the application is set up without a server")
         make_connection = connection_factory(runner.server, application)
-        for held in sockets:
-            listening = await loop.create_server(make_connection, sock=held, backlog=_BACKLOG)
+        for held, context in sockets:
+            listening = await loop.create_server(make_connection, sock=held, ssl=context, backlog=_BACKLOG)
             stack.callback(listening.close)
         yield reservation.address
 

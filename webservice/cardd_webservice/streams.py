@@ -1,6 +1,7 @@
 """Open event streams: how many, and ending them when the daemon stops."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from aiohttp import web
 
 from cardd.text import Text
 from cardd_webservice.errors import TooManyStreamsError
+from cardd_webservice.guard.callers import Caller
 from cardd_webservice.metrics import Metrics
 
 
@@ -18,6 +20,9 @@ class StreamPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     most: int = 32
     """Streams open at once."""
+
+    most_of_one: int = 8
+    """Of those, streams of one application; the owner may have all."""
 
     heartbeat_seconds: float = 15.0
     """A silent stream sends a comment this often, so that both ends notice a dead connection."""
@@ -30,26 +35,27 @@ class Streams:
         self.policy = policy
         self._metrics = metrics
         self._running: set[asyncio.Task[None]] = set()
-        self._open = 0
+        self._open: Counter[str] = Counter()
         self._closing = False
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self, caller: Caller) -> Iterator[None]:
         """Hold a place for a stream; raises `TooManyStreamsError`."""
-        if self._closing or self._open >= self.policy.most:
+        name, in_all = caller.name, self._open.total()
+        own = self._open[name] if caller.application is not None else 0
+        if self._closing or in_all >= self.policy.most or own >= self.policy.most_of_one:
+            shown = own or in_all
             raise TooManyStreamsError(
-                Text(
-                    f"{self._open} event streams are open.", f"{self._open} flux d’événements sont ouverts."
-                ),
+                Text(f"{shown} event streams are open.", f"{shown} flux d’événements sont ouverts."),
                 retry_after=5,
             )
-        self._open += 1
-        self._metrics.streams(self._open)
+        self._open[name] += 1
+        self._metrics.streams(self._open.total())
         try:
             yield
         finally:
-            self._open -= 1
-            self._metrics.streams(self._open)
+            self._open[name] -= 1
+            self._metrics.streams(self._open.total())
 
     async def run(self, pump: Coroutine[Any, Any, None]) -> None:
         """Run a stream until it ends, its listener goes, or the daemon stops."""

@@ -1,10 +1,18 @@
 """Pairing and consent as applications and owners call them."""
 
 import asyncio
+from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Any
 
+import aiohttp
+
 from cardd.applications.types import Scope
+from cardd.clock import ManualClock
 from cardd.events import EventType
+from cardd_webservice.guard.policy import POLICY
+from cardd_webservice.streams import StreamPolicy
+from tests.support.browsing import signed_in
 from tests.support.pairing import ORIGIN, paired
 from tests.support.webservice import CARD, PIN, Running
 
@@ -125,3 +133,71 @@ async def test_an_application_ends_the_session_that_it_names_only(service: Runni
     path = f"/api/v1/cards/{CARD}/session"
     assert (await service.json("DELETE", path, token=token))[0] == 403
     assert (await service.json("DELETE", path, token=token, headers={"Card-Session": session}))[0] == 204
+
+
+async def test_consent_that_comes_after_a_revocation_is_worth_nothing(service: Running) -> None:
+    token, session = await paired(service, Scope.SIGN), await service.session()
+    _, own = await service.json("GET", "/api/v1/applications/self", token=token)
+    asked = asyncio.create_task(_asked(service))
+    signing = _sign(service, token, session)
+    consent = await asked
+    assert (await service.json("DELETE", f"/api/v1/applications/{own['id']}"))[0] == 204
+    assert (await service.json("POST", f"/api/v1/consents/{consent}/approval"))[0] == 204
+    assert (await signing)[0] == 401
+
+
+async def _rest_of_stream(response: aiohttp.ClientResponse) -> bytes:
+    async with asyncio.timeout(20):
+        return await response.content.read()
+
+
+async def test_who_is_revoked_hears_no_more(service: Running) -> None:
+    token = await paired(service, Scope.READ)
+    _, own = await service.json("GET", "/api/v1/applications/self", token=token)
+    async with service.call("GET", "/api/v1/events", token=token) as response:
+        assert await response.content.readline() == b": connected\n"
+        await service.json("DELETE", f"/api/v1/applications/{own['id']}")
+        assert b"event: application.revoked\n" in await _rest_of_stream(response)
+
+
+async def test_a_stream_under_the_old_token_ends_with_it(service: Running) -> None:
+    async with service.call("GET", "/api/v1/events") as response:
+        assert await response.content.readline() == b": connected\n"
+        assert (await service.json("POST", "/api/v1/owner/token-rotation"))[0] == 204
+        assert b"event: owner.token_rotated\n" in await _rest_of_stream(response)
+    assert (await service.json("GET", "/api/v1/cards"))[0] == 401
+
+
+async def test_one_application_does_not_take_every_stream(service: Running) -> None:
+    token = await paired(service, Scope.READ)
+    async with AsyncExitStack() as stack:
+        for _ in range(StreamPolicy().most_of_one):
+            opened = await stack.enter_async_context(service.call("GET", "/api/v1/events", token=token))
+            assert opened.status == 200
+        async with service.call("GET", "/api/v1/events", token=token) as response:
+            assert response.status == 503
+        owner = await stack.enter_async_context(service.call("GET", "/api/v1/events"))
+        assert owner.status == 200
+
+
+async def test_a_new_owners_token_signs_every_browser_out(service: Running) -> None:
+    browser = await signed_in(service)
+    _, made = await service.json("POST", "/api/v1/ihm/links", json={})
+    assert (await service.json("POST", "/api/v1/owner/token-rotation"))[0] == 204
+    assert (await browser.get("/cartes"))[0].status == 403
+    async with service.call("GET", made["path"], token=None, allow_redirects=False) as response:
+        assert response.status == 403
+
+
+async def test_wrong_tokens_are_slowed_down_and_the_right_one_never(service: Running) -> None:
+    statuses = [
+        (await service.json("GET", "/api/v1/cards", token=f"guess{number}"))[0]
+        for number in range(POLICY.wrong_tokens.most + 1)
+    ]
+    assert set(statuses[:-1]) == {401}
+    assert statuses[-1] == 429
+    assert (await service.json("GET", "/api/v1/cards"))[0] == 200
+    clock = service.services.clock
+    assert isinstance(clock, ManualClock)
+    clock.advance(timedelta(seconds=POLICY.wrong_tokens.seconds))
+    assert (await service.json("GET", "/api/v1/cards", token="guess"))[0] == 401

@@ -1,12 +1,14 @@
 """The pages' language, typography, forms and weight."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from cardd.cards.types import PinState, PinView
+import cardd
+from cardd.cards.types import CardEnvironment, CardType, CardView, PinState, PinView, TestCardRequest
 from cardd.events import EventType
 from cardd.orders.sorting import OrderSort
 from cardd.orders.types import OrderRequest
@@ -22,7 +24,7 @@ PAGES = ("/", "/cartes", "/demander", "/retirer", "/suivre", "/suivre/commandes"
          "/habilitations/nouvelle", "/habilitations/h1", "/crl", "/journal", "/journal?verifier=1", "/diagnostic",
          "/retirer/o1", "/suivre/commandes/o1", "/suivre/certificats/4f1c0b2dab", "/revoquer/4f1c0b2dab",
          "/demander?structure=318751275100020&offer=ORG",
-         "/demander?structure=318751275100020&offer=ORG&usage=AUTH_CLI")  # fmt: skip
+         "/demander?structure=318751275100020&offer=ORG&usage=AUTH_CLI", "/cartes/nouvelle")  # fmt: skip
 
 
 @pytest.fixture
@@ -192,6 +194,113 @@ async def test_what_was_typed_is_kept_and_escaped_on_error(with_card: Browser) -
     assert status == 422
     assert "&#34;&gt;&lt;script&gt;x" in body
     assert "<script>x" not in body
+
+
+async def test_after_an_error_the_language_leads_back_to_the_page_of_the_form(browser: Browser) -> None:
+    wrong = {"pin": "9999", "_jeton": await browser.token()}
+    came_from = {"Referer": f"{browser.service.address}/demander?structure=1"}
+    _, body, _ = await browser.post(f"/cartes/{CARD}/session", wrong, **came_from)
+    assert 'href="/demander?structure=1&amp;lang=en"' in body
+    _, body, _ = await browser.post(f"/cartes/{CARD}/session", wrong, Referer="https://evil.example/x")
+    assert 'href="/?lang=en"' in body
+
+
+async def test_a_card_that_says_little_of_itself_is_shown_all_the_same(service: Running) -> None:
+    unread = {"type": None, "holder": None, "pin": None, "opposes_at": None, "issued_at": None,
+              "medium": "pcsc", "environment": CardEnvironment.PRODUCTION,
+              "problem": Text("It cannot be read.", "Elle est illisible.")}  # fmt: skip
+
+    class Unread(Cards):
+        async def list(self) -> list:  # type: ignore[type-arg]
+            return [msgspec.structs.replace(card_view(CARD), **unread)]
+
+    object.__setattr__(service.services, "cards", Unread())
+    browser = await signed_in(service)
+    for path in ("/", "/cartes", "/demander"):
+        response, body = await browser.get(path)
+        assert response.status == 200, path
+    _, body = await browser.get("/cartes")
+    assert "Elle est illisible." in body
+    assert "Carte de production" in body
+    assert f"/cartes/{CARD}/retirer" not in body
+
+
+async def test_a_blocked_pin_is_opened_again_with_the_puk(service: Running) -> None:
+    class Blocked(Cards):
+        async def list(self) -> list:  # type: ignore[type-arg]
+            locked = PinView(state=PinState.LOCKED, tries_left=0)
+            return [msgspec.structs.replace(card_view(CARD), pin=locked)]
+
+    object.__setattr__(service.services, "cards", Blocked())
+    browser = await signed_in(service)
+    _, body = await browser.get("/cartes")
+    assert "Code porteur bloqué" in body
+    assert f"/cartes/{CARD}/session" in body
+    sent = {"_jeton": await browser.token(), "puk": "12345678", "new": "4321", "again": "4322"}
+    status, body, _ = await browser.post(f"/cartes/{CARD}/deblocage", sent)
+    assert status == 422
+    assert "n’est pas le même code" in body
+    assert '12345678"' not in body
+    status, _, location = await browser.post(f"/cartes/{CARD}/deblocage", sent | {"again": "4321"})
+    assert (status, location) == (303, "/cartes")
+
+
+async def test_a_card_is_made_of_the_medium_chosen(browser: Browser) -> None:
+    asked: list[TestCardRequest] = []
+
+    class Maker(Cards):
+        async def create(self, request: TestCardRequest) -> CardView:
+            asked.append(request)
+            return card_view(CARD)
+
+    object.__setattr__(browser.service.services, "cards", Maker())
+    _, body = await browser.get("/cartes/nouvelle")
+    assert 'name="medium" value="virtual"' in body
+    sent = {
+        "_jeton": await browser.token(),
+        "habilitation": "h1",
+        "medium": "virtual",
+        "type": "cpe",
+        "insert": "1",
+    }
+    status, _, location = await browser.post("/cartes/nouvelle", sent)
+    assert (status, location) == (303, f"/cartes?carte={CARD}#carte-{CARD}")
+    assert (asked[0].medium, asked[0].type, asked[0].last_name) == ("virtual", CardType.CPE, None)
+    status, body, _ = await browser.post("/cartes/nouvelle", sent | {"medium": "paper"})
+    assert status == 422
+    assert 'id="medium-probleme"' in body
+
+
+async def test_an_open_page_does_not_take_what_another_is_about_to_say(browser: Browser) -> None:
+    token = await browser.token()
+    await browser.post(f"/cartes/{CARD}/inserer", {"_jeton": token})
+    for _ in range(2):
+        _, body = await browser.get("/crl", **{"Cardd-Live": "1"})
+        assert "La carte est insérée." in body
+    _, body = await browser.get("/cartes")
+    assert "La carte est insérée." in body
+    _, body = await browser.get("/cartes")
+    assert "La carte est insérée." not in body
+
+
+async def test_the_entries_of_a_list_are_charted_from_its_publications(browser: Browser) -> None:
+    _, body = await browser.get("/crl")
+    assert "pas encore été publiée" in body
+    for entries in (0, 3):
+        async with browser.service.services.store.transaction() as tx:
+            tx.journal("crl.publish", "crl:ACR-EL-TEST", number=entries, entries=entries)
+    _, body = await browser.get("/crl?liste=ACR-EL-TEST")
+    assert "0 au début, 3 maintenant" in body
+    assert "<strong>3 entrées</strong>" in body
+
+
+def test_every_line_of_the_journal_has_words() -> None:
+    written = set()
+    for path in (*Path(cardd.__file__).parent.rglob("*.py"), *Path(ihm.__file__).parents[1].rglob("*.py")):
+        source = path.read_text(encoding="utf-8")
+        written |= set(re.findall(r'(?:journal|_record|_set)\([^()"]*"([a-z]+\.[a-z_]+)"', source))
+    assert len(written) > 30
+    assert written - set(words.STEPS) == set()
 
 
 async def test_form_f414_is_submitted(browser: Browser) -> None:

@@ -1,6 +1,7 @@
 """Events as they happen, as server-sent events (HTML Living Standard §9.2), without gap or double."""
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPMethod
 from typing import Any
 
@@ -8,10 +9,12 @@ import msgspec
 from aiohttp import web
 
 from cardd.errors import FieldProblem, InvalidFieldsError
-from cardd.events import Event, Subscription
+from cardd.events import Event, EventType, Subscription
 from cardd.store import Store
 from cardd.text import Text
 from cardd_webservice.errors import TooManyStreamsError
+from cardd_webservice.guard.callers import Caller
+from cardd_webservice.guard.policy import CallerKind
 from cardd_webservice.operations import READ, Answer, Call, Nothing, Operation, Parameter
 from cardd_webservice.streams import STREAMS
 
@@ -27,13 +30,14 @@ async def follow(call: Call[Nothing]) -> Answer:
     """Send the events after `Last-Event-ID`, or from now on, until the listener or the daemon goes."""
     after = _last_event_id(call.request)
     streams = call.request.app[STREAMS]
-    with streams.place(), call.services.bus.subscribe() as subscription:
+    with streams.place(call.caller), call.services.bus.subscribe() as subscription:
         position = after if after is not None else await call.services.store.last_event_number()
         response = web.StreamResponse(headers={"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store"})
         await response.prepare(call.request)
         source = _Source(call.services.store, subscription, position)
         try:
-            await streams.run(_pump(source, response, streams.policy.heartbeat_seconds))
+            pump = _pump(source, response, _last_of(call.caller), streams.policy.heartbeat_seconds)
+            await streams.run(pump)
             await response.write_eof()
         except ConnectionError:
             return response
@@ -69,7 +73,22 @@ class _Source:
         return events
 
 
-async def _pump(source: _Source, response: web.StreamResponse, heartbeat_seconds: float) -> None:
+def _last_of(caller: Caller) -> Callable[[Event], bool]:
+    """Tell which event is the last that a caller gets: who is no longer let in hears no more."""
+    if caller.application is not None:
+        over = (EventType.APPLICATION_REVOKED, EventType.APPLICATION_EXPIRED)
+        return lambda event: event.type in over and event.subject == caller.name
+    if caller.kind is CallerKind.OWNER:
+        return lambda event: event.type is EventType.OWNER_TOKEN_ROTATED
+    return lambda _event: False
+
+
+async def _pump(
+    source: _Source,
+    response: web.StreamResponse,
+    is_last: Callable[[Event], bool],
+    heartbeat_seconds: float,
+) -> None:
     await response.write(b": connected\n\n")
     waiting: asyncio.Task[list[Event]] | None = None
     try:
@@ -80,7 +99,10 @@ async def _pump(source: _Source, response: web.StreamResponse, heartbeat_seconds
                 await response.write(b": heartbeat\n\n")
                 continue
             events, waiting = waiting.result(), None
-            await response.write(b"".join(map(_encoded, events)))
+            last = next((number for number, event in enumerate(events) if is_last(event)), None)
+            await response.write(b"".join(map(_encoded, events[: None if last is None else last + 1])))
+            if last is not None:
+                return
     finally:
         if waiting is not None:
             waiting.cancel()

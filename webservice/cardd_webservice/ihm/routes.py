@@ -18,6 +18,7 @@ from cardd_webservice.guard.connections import own_port
 from cardd_webservice.guard.policy import Access
 from cardd_webservice.guard.refusals import REFUSALS
 from cardd_webservice.ihm import (
+    applications,
     cards,
     diagnostic,
     habilitations,
@@ -48,6 +49,7 @@ ROUTES: tuple[PageRoute, ...] = (
     *revocation.ROUTES,
     *habilitations.ROUTES,
     *published.ROUTES,
+    *applications.ROUTES,
     *journal.ROUTES,
     *diagnostic.ROUTES,
     *live.ROUTES,

@@ -121,6 +121,10 @@ STEPS = {
     "key.finding": Text("Finding about a key", "Constat sur une clé"),
     "key.copy_noticed": Text("Copy of a token noticed", "Copie d’un jeton décelée"),
     "keys.swept": Text("Keys checked", "Clés vérifiées"),
+    "card.pin_not_tried": Text(
+        "PIN not tried: its try is given back", "Code porteur non essayé : essai rendu"
+    ),
+    "card.puk_locked": Text("PUK blocked", "PUK bloqué"),
     "card.pin_verified": Text("PIN right", "Code porteur juste"),
     "card.pin_unblocked": Text("PIN unblocked", "Code porteur débloqué"),
     "card.puk_presented": Text("PUK presented", "PUK présenté"),
@@ -134,6 +138,21 @@ STEPS = {
     "token.quarantined": Text("Token in quarantine", "Jeton mis en quarantaine"),
     "token.quarantine_decided": Text("Quarantine decided", "Quarantaine tranchée"),
     "token.retired": Text("Token retired", "Jeton mis hors service"),
+    "pairing.requested": Text("Application asked to be let in", "Application demandeuse"),
+    "pairing.allowed": Text("Application let in", "Application admise"),
+    "pairing.denied": Text("Application turned away", "Application refusée"),
+    "pairing.ended": Text("Pairing over", "Appairage terminé"),
+    "pairing.code_refused": Text("Pairing code refused", "Code d’appairage refusé"),
+    "application.token_fetched": Text("Application fetched its token", "Jeton remis à l’application"),
+    "application.renamed": Text("Application renamed", "Application renommée"),
+    "application.revoked": Text("Application revoked", "Application révoquée"),
+    "application.expired": Text("Application expired", "Application expirée"),
+    "consent.asked": Text("Holder asked for consent", "Accord demandé au porteur"),
+    "consent.granted": Text("Holder agreed", "Accord du porteur"),
+    "consent.denied": Text("Holder refused", "Refus du porteur"),
+    "consent.ended": Text("Holder did not answer", "Porteur sans réponse"),
+    "owner.token_rotated": Text("Owner's token replaced", "Jeton du propriétaire remplacé"),
+    "tls.certificate_made": Text("Certificate for TLS made", "Certificat TLS fabriqué"),
     "crl.publish": Text("CRL published", "LCR publiée"),
     "guard.refuse": Text("Call refused", "Appel refusé"),
     "token.created": Text("Token made", "Jeton créé"),
@@ -156,6 +175,18 @@ FRESHNESS = {
     Freshness.UNAVAILABLE.value: Text("Not held yet", "Pas encore détenue"),
 }
 
+#: What an application wants to do with a key of a card, and which key.
+KEY_USES = {
+    "sign": Text("to sign", "signer"),
+    "authenticate": Text("to prove who you are", "prouver qui vous êtes"),
+    "decrypt": Text("to decrypt", "déchiffrer"),
+}
+CARD_KEYS = {
+    "authentication": Text("authentication key", "clé d’authentification"),
+    "signature": Text("signature key", "clé de signature"),
+    "technical": Text("technical key", "clé technique"),
+}
+
 #: Parts of the daemon, and what tokens are for.
 PARTS = {
     "store": Text("Database", "Base de données"),
@@ -176,6 +207,8 @@ def actor_words(actor: str) -> Text:
     match kind:
         case "card":
             return Text(f"card {name}", f"carte {name}")
+        case "application":
+            return Text(f"application {name}", f"application {name}")
         case "owner":
             return Text("the owner", "le propriétaire")
         case "daemon":

@@ -9,14 +9,22 @@ const SAID = {
   "order.created": french ? "Une commande est passée." : "An order was placed.",
   "certificate.issued": french ? "Un certificat est émis." : "A certificate was issued.",
   "certificate.revoked": french ? "Un certificat est révoqué." : "A certificate was revoked.",
+  "pairing.requested": french ? "Une application demande à être admise : voir la page Applications." : "An application asks to be let in: see the page Applications.",
+  "consent.asked": french ? "Une application veut utiliser une carte : répondez en haut de la page." : "An application wants to use a card: answer at the top of the page.",
 };
 const EVENTS = [
   "reader.added", "reader.removed", "reader.changed", "card.created", "card.inserted", "card.removed", "card.opposed",
-  "card.read", "card.pin_changed", "card.pin_blocked", "card.pin_unblocked", "card.session_closed", "habilitation.submitted", "habilitation.approved",
-  "habilitation.refused", "habilitation.withdrawn", "order.created", "order.possession_proven", "order.retrieved", "order.cancelled", "order.expired",
-  "certificate.issued", "certificate.revoked", "certificate.expiring", "crl.published", "crl.added", "crl.removed",
-  "crl.updated", "crl.fetch_failed", "crl.aged",
+  "card.read", "card.pin_changed", "card.pin_blocked", "card.pin_unblocked", "card.session_closed",
+  "habilitation.submitted", "habilitation.approved", "habilitation.refused", "habilitation.withdrawn",
+  "order.created", "order.possession_proven", "order.retrieved", "order.cancelled", "order.expired",
+  "certificate.issued", "certificate.revoked", "certificate.expiring",
+  "crl.published", "crl.added", "crl.removed", "crl.updated", "crl.fetch_failed", "crl.aged",
+  "pairing.requested", "pairing.allowed", "pairing.denied", "pairing.ended", "application.activated",
+  "application.renamed", "application.revoked", "application.expired",
+  "consent.asked", "consent.granted", "consent.denied", "consent.ended",
 ];
+
+const ALL = new Set(EVENTS.map((name) => name.split(".")[0]));
 
 /** Of a list published while lists are looked at: which one. */
 function saidOfList(event) {
@@ -54,14 +62,22 @@ async function refresh(kinds) {
   showCopyButtons();
 }
 
+/** Names what can have the focus by what it is and where it stands, so that its successor is found. */
+function nameOf(element) {
+  const place = element.closest("form, article, section");
+  const said = element.matches("a, button, summary") ? element.textContent.trim() : "";
+  const chosen = element.type === "radio" ? element.value : "";
+  return [element.tagName, element.id, element.getAttribute("href"), element.getAttribute("name"), chosen, said,
+    place?.getAttribute("action") ?? place?.id].join("|");
+}
+
 /** Puts one element in another's place; the focus stays on what bears the same name. */
 function swap(old, fresh) {
-  const focused = old.contains(document.activeElement) ? document.activeElement : null;
-  const key = focused && (focused.id || focused.getAttribute("href"));
+  const focused = old.contains(document.activeElement) ? nameOf(document.activeElement) : "";
   const open = [...old.querySelectorAll("details")].map((each) => each.open);
   old.replaceWith(fresh);
   fresh.querySelectorAll("details").forEach((each, index) => { each.open = open[index] ?? each.open; });
-  if (key) [...fresh.querySelectorAll("a, input, button, summary, pre")].find((each) => each.id === key || each.getAttribute("href") === key)?.focus();
+  if (focused) [...fresh.querySelectorAll("a, button, input, select, textarea, summary, [tabindex]")].find((each) => nameOf(each) === focused)?.focus();
 }
 
 /** Listens to the daemon while the page is seen; several pieces of news at once refresh the page once. */
@@ -71,15 +87,46 @@ function listen() {
     source.close();
     if (document.hidden) return;
     source = connect();
-    refresh(new Set(EVENTS.map((name) => name.split(".")[0]))).catch(() => {});
+    refresh(ALL).catch(() => {});
   });
   addEventListener("pagehide", () => source.close());
 }
 
+/** Says that the page no longer follows what happens, and why; an empty sentence takes it back. */
+function warn(sentence) {
+  document.getElementById("sans-nouvelles")?.remove();
+  if (!sentence) return;
+  const line = document.createElement("p");
+  line.id = "sans-nouvelles";
+  line.className = "warning";
+  line.setAttribute("role", "alert");
+  line.textContent = sentence;
+  announcer.before(line);
+}
+
+const LOST = french
+  ? "Le démon ne répond plus : cette page montre ce qui était vrai. Elle réessaie d’elle-même."
+  : "The daemon no longer answers: this page shows what was true. It tries again by itself.";
+const SIGNED_OUT = french
+  ? "Ce navigateur n’est plus connecté : exécutez « cardd open » pour revenir."
+  : "This browser is no longer signed in: run “cardd open” to come back.";
+
+/** Follows the daemon's news; where the connection is lost the browser opens it again from the last event on. */
 function connect() {
   const source = new EventSource("/nouvelles");
   let kinds = new Set();
   let timer = 0;
+  let missed = false;
+  source.addEventListener("error", () => {
+    missed = true;
+    warn(source.readyState === EventSource.CLOSED ? SIGNED_OUT : LOST);
+  });
+  source.addEventListener("open", () => {
+    if (!missed) return;
+    missed = false;
+    warn("");
+    refresh(ALL).catch(() => {});
+  });
   for (const name of EVENTS) {
     source.addEventListener(name, (event) => {
       kinds.add(name.split(".")[0]);
@@ -131,6 +178,13 @@ function showProgress(form) {
   });
 }
 
+/** Sends an answer without leaving the page, where a form may be half filled in. */
+async function answerQuietly(event) {
+  event.preventDefault();
+  await fetch(event.target.action, { method: "POST", body: new URLSearchParams(new FormData(event.target)) });
+  await refresh(new Set(["consent"]));
+}
+
 function showCopyButtons() {
   for (const button of document.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
 }
@@ -143,6 +197,7 @@ document.addEventListener("click", async (event) => {
 });
 document.addEventListener("submit", (event) => {
   if (event.target.dataset.ask && !confirm(event.target.dataset.ask)) event.preventDefault();
+  if ("quiet" in event.target.dataset) answerQuietly(event);
 });
 addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 
