@@ -4,11 +4,10 @@ This is the only module that imports the web service.
 """
 
 import asyncio
-import fcntl
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from cardd.cards.modules import CardModules
 from cardd.clock import Clock, SystemClock
 from cardd.custody.types import SweepReport
 from cardd.duties import duties
-from cardd.errors import ConflictError
 from cardd.events import EventBus
 from cardd.following import following
 from cardd.logs import configure_logs
@@ -28,6 +26,7 @@ from cardd.parts import Ground, Parts, assembled, start, watching
 from cardd.progress import Progress
 from cardd.settings import Settings, SettingsError
 from cardd.store import SharedDatabase, Store, tables
+from cardd.store.lock import StateInUseError, locked
 from cardd.text import Text
 from cardd.upkeep import Upkeep
 from cardd_pkcs11.hardening import forbid_core_dumps
@@ -44,21 +43,10 @@ _log = structlog.get_logger(__name__)
 _PORT_FACT = "http_port"
 
 #: How long the database may take to notice that the last run has ended, in seconds.
-_LAST_RUN_SECONDS = 15.0
+_LAST_RUN_SECONDS = 10.0
 
 #: Finds the readers to watch.
 ReadersMaker = Callable[[Settings, Clock], AbstractAsyncContextManager[CardReaders]]
-
-
-class StateInUseError(ConflictError):
-    """Another daemon works on this state."""
-
-    code = "state_in_use"
-    title = Text("This state is in use", "Cet état est en cours d’utilisation")
-    default_advice = Text(
-        "Stop the other daemon, or choose another state directory.",
-        "Arrêtez l’autre démon, ou choisissez un autre répertoire d’état.",
-    )
 
 
 async def prepare(settings: Settings, progress: Progress) -> None:
@@ -125,7 +113,7 @@ async def _ready_parts(
     forbid_core_dumps()
     settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings.state.chmod(0o700)
-    with _locked(settings.state):
+    with locked(settings.state):
         clock, bus = SystemClock(timedelta(days=settings.clock_offset_days)), EventBus()
         store = await Store.open(settings.state, clock, bus, _shared_database(settings))
         try:
@@ -180,19 +168,6 @@ def _shared_database(settings: Settings) -> SharedDatabase | None:
             )
         )
     return shared
-
-
-@contextmanager
-def _locked(state: Path) -> Iterator[None]:
-    """Hold the state for this process; the lock goes with the process, however it ends."""
-    with (state / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StateInUseError(
-                Text(f"A daemon already works on {state}.", f"Un démon travaille déjà sur {state}.")
-            ) from None
-        yield
 
 
 async def _reserved_port(settings: Settings, store: Store) -> Reservation:

@@ -47,6 +47,7 @@ COMMANDS = {
     "tokens": Entry("tokens", "List the tokens that hold keys."),
     "token": Entry("token", "Export a token's PIN; decide about a copy of it."),
     "key": Entry("key", "Where the keys are, what was found of them, and the evidence."),
+    "migrate-store": Entry("migrate_store", "Move the state into a database that machines share."),
     "machine": Entry("machines", "List and enrol the machines that share a database."),
     "audit": Entry("audit", "Read and verify the journal."),
     "events": Entry("events", "Follow what happens."),
