@@ -124,6 +124,9 @@ class _Move(msgspec.Struct, frozen=True):
 
 
 async def _moved(source: sa.Connection, target: AsyncConnection, how: _Move) -> MoveReport:
+    # A large table may take longer than a session is otherwise allowed to stand still.
+    for limit in ("idle_in_transaction_session_timeout", "statement_timeout"):
+        await target.exec_driver_sql(f"SET LOCAL {limit} = 0")
     wanted = tables.metadata.sorted_tables
     empty = await _is_empty(target)
     found = []

@@ -19,7 +19,7 @@ from cryptography.x509 import ocsp
 from tests.support.namespaces import DistantDaemon, join, namespaces
 from tests.support.orders import new_csr
 from tests.support.running import QUICK, Answer, RunningDaemon
-from tests.support.stores import running_postgresql
+from tests.support.stores import PostgresqlServer, running_postgresql
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +37,7 @@ class Machines:
     first: DistantDaemon
     second: DistantDaemon
     member: DistantDaemon
+    database: PostgresqlServer
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
                 ),
                 DistantDaemon(directory / "second", {**holding, **at_two}, two),
                 DistantDaemon(directory / "member", {**common, **at_two}, two),
+                server,
             )
             try:
                 found.first.start()
@@ -306,6 +308,21 @@ def _token_directory(state: Path, serial: str) -> Path:
     """SoftHSM names a token's directory by a UUID that ends in its serial."""
     tokens = (state / "softhsm" / "tokens").iterdir()
     return next(path for path in tokens if path.name.replace("-", "").endswith(serial))
+
+
+def test_while_the_database_is_away_callers_are_told_when_to_try_again(machines: Machines) -> None:
+    machines.database.stop()
+    try:
+        refused = machines.second.call("GET", "/api/v1/orders")
+        published = machines.second.call("GET", CRL, token=None)
+    finally:
+        machines.database.start()
+    assert (refused.status, refused.json["type"]) == (503, "urn:cardd:error:store_unavailable")
+    assert int(refused.headers["retry-after"]) > 0
+    assert published.status == 200
+    serial = _certificate(machines.second)["serial"]
+    _revoke(machines.second, serial)
+    _until(lambda: _lists(machines.first, serial))
 
 
 def test_a_copy_of_a_state_does_not_run_beside_it(machines: Machines) -> None:

@@ -36,10 +36,20 @@ _USER = "postgres"
 class PostgresqlServer:
     """A PostgreSQL server on a Unix socket, with databases that are copies of one with its tables made."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, launcher: Sequence[str] = ()) -> None:
         self.directory = directory
+        self._launcher = launcher
         self._databases: dict[Path, str] = {}
         self._copies: list[str] = []
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers."""
+        control = _programs() / "pg_ctl", "-D", self.directory / "data", "-w", "-l", self.directory / "log"
+        _run(*control, "start", launcher=self._launcher)
+
+    def stop(self) -> None:
+        """Stop the server without waiting for anybody; every connection is cut."""
+        _run(_programs() / "pg_ctl", "-D", self.directory / "data", "-m", "immediate", "stop")
 
     def database(self, name: str) -> SharedDatabase:
         """Return the address of a database."""
@@ -108,11 +118,12 @@ def running_postgresql(
         )
         with (data / "pg_hba.conf").open("a") as rules:
             rules.write("".join(f"host all all {address}/24 scram-sha-256\n" for address in listen))
-        _run(programs / "pg_ctl", "-D", data, "-w", "-l", directory / "log", "start", launcher=launcher)
+        server = PostgresqlServer(directory, launcher)
+        server.start()
         try:
-            yield PostgresqlServer(directory)
+            yield server
         finally:
-            _run(programs / "pg_ctl", "-D", data, "-m", "immediate", "stop")
+            server.stop()
     finally:
         shutil.rmtree(directory)
 
@@ -161,6 +172,15 @@ class _Present:
 
     server: PostgresqlServer | None = None
     copied: Path | None = None
+
+
+@pytest.fixture
+async def on_postgresql(postgresql_server: PostgresqlServer) -> AsyncIterator[PostgresqlServer]:
+    """Run the test on PostgreSQL."""
+    _Present.server = postgresql_server
+    yield postgresql_server
+    await postgresql_server.forget()
+    _Present.server = None
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
