@@ -172,7 +172,7 @@ def _shared_database(settings: Settings) -> SharedDatabase | None:
 
 async def _reserved_port(settings: Settings, store: Store) -> Reservation:
     """Hold the port of the settings; where any free one will do, the one of the last start if it still is."""
-    table, fact = tables.instance, store.own_fact(_PORT_FACT)
+    table, fact = tables.instance, store.own_name(_PORT_FACT)
     async with store.read() as connection:
         known = (await connection.execute(sa.select(table.c.value).where(table.c.name == fact))).scalar()
     if settings.http_port != 0:
@@ -227,6 +227,7 @@ def _services(parts: Parts, upkeep: Upkeep) -> Services:
             _readers_health(parts.readers),
             _modules_health(parts.inserted.modules),
             _keys(parts.sweep.report),
+            *await _machines_health(parts),
             kept_up,
         ]
 
@@ -273,6 +274,22 @@ def _modules_health(modules: CardModules) -> HealthPart:
     sentences = [found, *(each.reason for each in modules.missing)]
     detail = Text(" ".join(each.en for each in sentences), " ".join(each.fr for each in sentences))
     return HealthPart(name="card_modules", ok=True, detail=detail)
+
+
+async def _machines_health(parts: Parts) -> list[HealthPart]:
+    """Say where the CA keys are, where several machines share the state; a way to them is needed."""
+    if not parts.store.shared:
+        return []
+    machines = await parts.machines.list()
+    here = next((each for each in machines if each.here), None)
+    signing = ", ".join(each.name for each in machines if each.holds_ca)
+    enrolled = here is not None and here.enrolled
+    detail = Text(
+        f"{len(machines)} share this state; CA keys: {signing}; this one is {'' if enrolled else 'not '}enrolled",
+        f"{len(machines)} partagent cet état ; clés d’AC : {signing} ; celle-ci {'est' if enrolled else 'n’est pas'} "
+        "inscrite",
+    )
+    return [HealthPart(name="machines", ok=enrolled, detail=detail)]
 
 
 def _shown(path: Path | None) -> str | None:

@@ -36,7 +36,7 @@ MOVED = "cardd.sqlite3.moved"
 
 _BATCH = 500
 
-#: Facts about this machine alone, which carry its name where others have such facts too (`Store.own_fact`).
+#: Facts about this machine alone, which carry its name where others have such facts too (`Store.own_name`).
 _OWN_FACTS = frozenset({"http_port", "demonstration", "virtual_cards_inserted"})
 
 
@@ -92,7 +92,7 @@ async def move(state: Path, target: SharedDatabase, progress: Progress) -> MoveR
     with locked(state):
         file, moved = state / FILE, state / MOVED
         if not file.is_file():
-            raise NotFoundError.of(Text("SQLite state", "état SQLite"), str(file))
+            raise _nothing_to_move(state)
         await asyncio.to_thread(upgrade, f"sqlite:///{file}")
         machine = await asyncio.to_thread(machine_identifier, state)
         backend = PostgresqlBackend(target, machine)
@@ -133,7 +133,7 @@ async def _moved(source: sa.Connection, target: AsyncConnection, how: _Move) -> 
     for number, table in enumerate(wanted):
         step = Text(f"Moving {table.name}", f"Transfert de {table.name}")
         how.progress(ProgressStep(number, len(wanted), step))
-        left = await asyncio.to_thread(lambda table=table: _digest(table, _rows_of(source, table, how)))
+        left = await asyncio.to_thread(_digest, table, _rows_of(source, table, how))
         if empty:
             await _copy(source, target, table, how)
         arrived = await _digest_of(target, table)
@@ -231,6 +231,23 @@ async def _source(file: Path) -> AsyncIterator[sa.Connection]:
             yield connection
     finally:
         engine.dispose()
+
+
+def _nothing_to_move(state: Path) -> NotFoundError:
+    if (state / MOVED).is_file():
+        return NotFoundError(
+            Text(f"The state in {state} was moved before.", f"L’état de {state} a déjà été transféré."),
+            advice=Text(
+                "Start the daemon with the same settings.", "Démarrez le démon avec la même configuration."
+            ),
+        )
+    return NotFoundError(
+        Text(f"There is no SQLite state in {state}.", f"Il n’y a pas d’état SQLite dans {state}."),
+        advice=Text(
+            "Name the state directory with --state-dir; a new state needs no move.",
+            "Indiquez le répertoire d’état avec --state-dir ; un nouvel état n’a pas à être transféré.",
+        ),
+    )
 
 
 def _unfaithful(table: str) -> MoveUnfaithfulError:

@@ -1,8 +1,11 @@
 """Three machines on one PostgreSQL: two that hold the CA keys, in namespaces of their own, and one that asks them."""
 
 import asyncio
+import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +26,7 @@ from tests.support.stores import PostgresqlServer, running_postgresql
 
 pytestmark = pytest.mark.slow
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "several-machines.md"
 PASSWORD = "a-password-of-the-tests"
 CODE = {"revocation_code": "code-1234", "confirmation": "code-1234", "accept_terms": True}
 CRL = "/CRL/ACI-EL-ORG-TEST.crl"
@@ -93,10 +97,22 @@ def enrolled(machines: Machines) -> Machines:
         if each["here"]
     )
     member = next(each["id"] for each in found if each["certificate_sha256"] == certificate)
-    machines.first.cli("machine", "enrol", member)
+    _follow_page(machines.first, member)
     machines.member.stop()
     machines.member.start()
     return machines
+
+
+def _follow_page(daemon: RunningDaemon, machine: str) -> None:
+    """Enrol a machine as the page for operators says."""
+    (block,) = re.findall(r"^```bash\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    script = f'cardd() {{ {sys.executable} -m cardd.cli "$@"; }}\n{block}'
+    subprocess.run(
+        [*daemon.launcher, "bash", "-eu", "-c", script],
+        env={**daemon.environment, "machine": machine},
+        check=True,
+        capture_output=True,
+    )
 
 
 def _order(daemon: RunningDaemon, key: dict[str, str]) -> tuple[Answer, str]:
