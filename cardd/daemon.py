@@ -4,11 +4,10 @@ This is the only module that imports the web service.
 """
 
 import asyncio
-import fcntl
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -23,7 +22,7 @@ from cardd.backup.takeup import restore_taken_up, take_up_restore
 from cardd.cardreaders import CardReaders, card_readers, no_card_readers
 from cardd.clock import Clock, SystemClock
 from cardd.duties import duties
-from cardd.errors import CarddError, ConflictError
+from cardd.errors import CarddError
 from cardd.events import EventBus
 from cardd.following import following
 from cardd.health import health_parts
@@ -35,6 +34,7 @@ from cardd.reload import Reload
 from cardd.servicemanager import ServiceManager, handed_sockets
 from cardd.settings import Settings, SettingsError
 from cardd.store import SharedDatabase, Store, tables
+from cardd.store.lock import StateInUseError, locked
 from cardd.text import Text
 from cardd.upkeep import Duty, Upkeep
 from cardd_pkcs11.hardening import forbid_core_dumps
@@ -53,21 +53,10 @@ _log = structlog.get_logger(__name__)
 _PORT_FACT = "http_port"
 
 #: How long the database may take to notice that the last run has ended, in seconds.
-_LAST_RUN_SECONDS = 15.0
+_LAST_RUN_SECONDS = 10.0
 
 #: Finds the readers to watch.
 ReadersMaker = Callable[[Settings, Clock], AbstractAsyncContextManager[CardReaders]]
-
-
-class StateInUseError(ConflictError):
-    """Another daemon works on this state."""
-
-    code = "state_in_use"
-    title = Text("This state is in use", "Cet état est en cours d’utilisation")
-    default_advice = Text(
-        "Stop the other daemon, or choose another state directory.",
-        "Arrêtez l’autre démon, ou choisissez un autre répertoire d’état.",
-    )
 
 
 async def prepare(settings: Settings, progress: Progress) -> None:
@@ -162,7 +151,7 @@ async def _ready_parts(
     forbid_core_dumps()
     settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings.state.chmod(0o700)
-    with _locked(settings.state):
+    with locked(settings.state):
         await asyncio.to_thread(finish_restore, settings.state)
         clock, bus = SystemClock(timedelta(days=settings.clock_offset_days)), EventBus()
         store = await Store.open(settings.state, clock, bus, _shared_database(settings))
@@ -222,19 +211,6 @@ def _shared_database(settings: Settings) -> SharedDatabase | None:
     return shared
 
 
-@contextmanager
-def _locked(state: Path) -> Iterator[None]:
-    """Hold the state for this process; the lock goes with the process, however it ends."""
-    with (state / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StateInUseError(
-                Text(f"A daemon already works on {state}.", f"Un démon travaille déjà sur {state}.")
-            ) from None
-        yield
-
-
 async def _reserved_port(settings: Settings, store: Store) -> Reservation:
     """Hold the port of the settings; where any free one will do, the one of the last start if it still is.
 
@@ -249,7 +225,7 @@ async def _reserved_port(settings: Settings, store: Store) -> Reservation:
 
 
 async def _own_port(settings: Settings, store: Store) -> Reservation:
-    table, fact = tables.instance, store.own_fact(_PORT_FACT)
+    table, fact = tables.instance, store.own_name(_PORT_FACT)
     async with store.read() as connection:
         known = (await connection.execute(sa.select(table.c.value).where(table.c.name == fact))).scalar()
     if settings.http_port != 0:

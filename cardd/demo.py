@@ -46,7 +46,7 @@ _FACT = "demonstration"
 
 async def ensure_demonstration(store: Store, habilitations: Habilitations, cards: TestCards) -> None:
     """Make the demonstration where this state has none yet; what its owner changes later stays changed."""
-    table, fact = tables.instance, store.own_fact(_FACT)
+    table, fact = tables.instance, store.own_name(_FACT)
     async with store.read() as connection:
         if (
             await connection.execute(sa.select(table.c.value).where(table.c.name == fact))

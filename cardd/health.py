@@ -29,6 +29,7 @@ async def health_parts(parts: Parts, upkeep: Upkeep) -> list[HealthPart]:
         _readers(parts.readers),
         _modules(parts.inserted.modules),
         _keys(parts.sweep.report),
+        *await _machines(parts),
         kept_up,
     ]
 
@@ -44,6 +45,22 @@ def _hosts(parts: Parts) -> HealthPart:
         ),
         needed=True,
     )
+
+
+async def _machines(parts: Parts) -> list[HealthPart]:
+    """Say where the CA keys are, where several machines share the state; a way to them is needed."""
+    if not parts.store.shared:
+        return []
+    machines = await parts.machines.list()
+    here = next((each for each in machines if each.here), None)
+    signing = ", ".join(each.name for each in machines if each.holds_ca)
+    enrolled = here is not None and here.enrolled
+    detail = Text(
+        f"{len(machines)} share this state; CA keys: {signing}; this one is {'' if enrolled else 'not '}enrolled",
+        f"{len(machines)} partagent cet état ; clés d’AC : {signing} ; celle-ci {'est' if enrolled else 'n’est pas'} "
+        "inscrite",
+    )
+    return [HealthPart(name="machines", ok=enrolled, detail=detail)]
 
 
 def _readers(readers: CardReaders) -> HealthPart:

@@ -177,7 +177,7 @@ class VirtualCards:
 
     async def reinsert(self) -> None:
         """At start: put back what was in the readers; the watch tells of it when it sees it."""
-        table, fact = tables.instance, self._store.own_fact(_FACT)
+        table, fact = tables.instance, self._store.own_name(_FACT)
         async with self._store.read() as connection:
             wanted = sa.select(table.c.value).where(table.c.name == fact)
             serials = (await connection.execute(wanted)).scalar() or []
@@ -228,7 +228,7 @@ class VirtualCards:
 
     async def _remember(self) -> None:
         """Keep which cards are in the readers; the order does not matter."""
-        table, fact = tables.instance, self._store.own_fact(_FACT)
+        table, fact = tables.instance, self._store.own_name(_FACT)
         inserted = [
             serial for serial in self._readers.serials() if self._readers.reader_of(serial) is not None
         ]

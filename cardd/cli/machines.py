@@ -6,7 +6,7 @@ from cardd.cli.language import say
 from cardd.cli.options import Group, Options, pass_options
 from cardd.cli.output import print_answer, print_facts, print_table
 from cardd.client import Answer, segment
-from cardd.machines.registry import MachineView
+from cardd.machines.types import MachineView
 
 
 @click.group("machine", cls=Group)

@@ -52,6 +52,7 @@ COMMANDS = {
     "consent": Entry("consent", "Applications that want to use a card's key: agree or refuse."),
     "tls": Entry("tls", "Show the certificate authority of the daemon's TLS."),
     "owner": Entry("owner", "Replace the owner's token."),
+    "migrate-store": Entry("migrate_store", "Move the state into a database that machines share."),
     "machine": Entry("machines", "List and enrol the machines that share a database."),
     "audit": Entry("audit", "Read and verify the journal."),
     "config": Entry("config", "Check the settings, and show those in force."),

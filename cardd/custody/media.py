@@ -110,20 +110,16 @@ async def _try_out(pool: TokenHostPool) -> None:
         ) from error
 
 
-def _chosen(store: Store) -> str:
-    return f"{_CHOSEN}:{store.machine}" if store.shared else _CHOSEN
-
-
 async def _chosen_before(store: Store) -> str:
     async with store.read() as connection:
-        statement = sa.select(instance.c.value).where(instance.c.name == _chosen(store))
+        statement = sa.select(instance.c.value).where(instance.c.name == store.own_name(_CHOSEN))
         return (await connection.execute(statement)).scalar() or SOFTHSM
 
 
 async def _choose(store: Store, module: str) -> None:
     async with store.transaction() as tx:
-        await tx.execute(sa.delete(instance).where(instance.c.name == _chosen(store)))
-        await tx.execute(sa.insert(instance).values(name=_chosen(store), value=module))
+        await tx.execute(sa.delete(instance).where(instance.c.name == store.own_name(_CHOSEN)))
+        await tx.execute(sa.insert(instance).values(name=store.own_name(_CHOSEN), value=module))
         tx.journal("token_module.chosen", f"module:{module}")
 
 

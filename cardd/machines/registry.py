@@ -5,7 +5,6 @@ of a database is enrolled by being the first. A machine that comes with another 
 """
 
 import hashlib
-from datetime import datetime
 
 import msgspec
 import sqlalchemy as sa
@@ -14,25 +13,12 @@ from cardd.clock import Clock
 from cardd.errors import NotFoundError
 from cardd.events import EventType
 from cardd.machines.errors import MachineNotEnrolledError
+from cardd.machines.types import MachineView
 from cardd.store import Store
 from cardd.store.tables import machines
 from cardd.text import Text
 
 _KIND = Text("machine", "machine")
-
-
-class MachineView(msgspec.Struct, frozen=True, kw_only=True):
-    """A machine as its owner sees it; `certificate_sha256` is what to compare before enrolling it."""
-
-    id: str
-    name: str
-    here: bool
-    holds_ca: bool
-    address: str
-    certificate_sha256: str
-    enrolled: bool
-    enrolled_at: datetime | None
-    seen_at: datetime
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):

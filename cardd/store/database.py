@@ -162,8 +162,8 @@ class Store:
         """The identifier that this machine's own rows carry."""
         return self._backend.machine
 
-    def own_fact(self, name: str) -> str:
-        """Return the name in the table `instance` of a fact about this machine alone."""
+    def own_name(self, name: str) -> str:
+        """Return `name` as the shared database has it for what is this machine's alone."""
         return f"{name}@{self.machine}" if self.shared else name
 
     @property

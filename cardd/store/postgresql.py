@@ -32,14 +32,14 @@ CHANNEL: Final = "cardd_events"
 #: Connections kept for reading beside the writer.
 _READERS = 4
 _CONNECT_SECONDS = 5.0
-_STATEMENT_SECONDS = 60.0
+_STATEMENT_SECONDS = 30.0
 _RECONNECT_SECONDS = 0.5
+_MIGRATION_SECONDS = 600.0
 
 #: Limits of every session, by which a machine that hangs or vanishes lets go of what it holds. Milliseconds where
 #: nothing else is said; those of TCP are in seconds (PostgreSQL manual, §20.3.2 and §20.11.1).
 _SESSION = {
     "timezone": "UTC",
-    "statement_timeout": "60000",
     "lock_timeout": "10000",
     "idle_in_transaction_session_timeout": "10000",
     "tcp_keepalives_idle": "3",
@@ -84,21 +84,21 @@ class SharedDatabase(msgspec.Struct, frozen=True, kw_only=True):
         parts = urlsplit(self.url)
         return f"{parts.hostname or 'localhost'}{parts.path}"
 
-    async def connect(self, name: str) -> asyncpg.Connection:
-        """Connect as the application `name`.
+    async def connect(self, name: str, *, seconds: float = _STATEMENT_SECONDS) -> asyncpg.Connection:
+        """Connect as the application `name`; no statement may take longer than `seconds`.
 
         Raises:
             SettingsError: the password file cannot be read.
             StoreUnavailableError: the database does not let us in.
         """
         password = await asyncio.to_thread(self._password)
-        settings = {**_SESSION, "application_name": name}
+        settings = {**_SESSION, "application_name": name, "statement_timeout": str(int(seconds * 1000))}
         try:
             return await asyncpg.connect(
                 self.url,
                 password=password,
                 timeout=_CONNECT_SECONDS,
-                command_timeout=_STATEMENT_SECONDS,
+                command_timeout=seconds,
                 server_settings=settings,
             )
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
@@ -137,11 +137,13 @@ class PostgresqlBackend:
 
     async def upgrade(self) -> None:
         """Bring the tables up to date; of several machines that start at once one does it, and the others wait."""
-        engine = create_async_engine(
-            "postgresql+asyncpg://", async_creator=self._connected, poolclass=NullPool
-        )
+
+        async def patiently() -> asyncpg.Connection:
+            return await self._database.connect(f"cardd {self.machine}", seconds=_MIGRATION_SECONDS)
+
+        engine = create_async_engine("postgresql+asyncpg://", async_creator=patiently, poolclass=NullPool)
         try:
-            async with self.exclusively(_MIGRATE, wait=_STATEMENT_SECONDS) as alone:
+            async with self.exclusively(_MIGRATE, wait=_MIGRATION_SECONDS) as alone:
                 if not alone:
                     raise StoreUnavailableError(
                         Text(

@@ -34,8 +34,8 @@ def unavailable(error: BaseException) -> StoreUnavailableError:
     reason = (lines[0] if lines else type(error).__name__).rstrip(".")
     return StoreUnavailableError(
         Text(
-            f"The database does not take the change: {reason}.",
-            f"La base de données refuse : {reason}.",
+            f"The database cannot be used now: {reason}.",
+            f"La base de données est inutilisable pour l’instant : {reason}.",
         ),
         retry_after=RETRY_AFTER,
     )

@@ -1,6 +1,8 @@
 """A test PKI whose keys are in memory, for tests that need certificates and not custody."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -91,6 +93,15 @@ def build_pki(
     """Build the nine authorities, outside any running loop."""
     authorities = asyncio.run(HierarchyBuilder(policy, linter).build(signers, now))
     return TestPki(policy, linter, authorities)
+
+
+@contextmanager
+def quick_pki() -> Iterator[TestPki]:
+    """Make a hierarchy of the quickest keys, for the length of the context."""
+    linter = Linter()
+    policy = policy_for_tests(ca_algorithm=CaKeyAlgorithm.EC_P256)
+    yield build_pki(policy, linter, {name: ec_signer() for name in CaName})
+    asyncio.run(linter.close())
 
 
 def spki(key: SigningPublicKey) -> bytes:

@@ -121,7 +121,8 @@ class MemoryKeeper:
             if known.first() is None:
                 await tx.execute(
                     sa.insert(table).values(
-                        serial=token.serial, label=token.label, purpose="structure", structure_id=structure_id,
+                        serial=token.serial, machine=self.store.machine,
+                        label=token.label, purpose="structure", structure_id=structure_id,
                         module="softhsm2", level="software", created_at=tx.now,
                     )
                 )  # fmt: skip
@@ -211,7 +212,8 @@ class World:
         async with self.store.transaction() as tx:
             await tx.execute(
                 sa.insert(tables.cards).values(
-                    serial=serial, medium="softhsm", type="cps", holder={}, capabilities=[], issued_at=tx.now,
+                    serial=serial, machine=self.store.machine, medium="softhsm",
+                    type="cps", holder={}, capabilities=[], issued_at=tx.now,
                     opposes_at=tx.now + timedelta(days=1000), opposed_at=tx.now if opposed else None,
                     inserted=True, pin_tries_left=3,
                 )

@@ -38,6 +38,9 @@ class RunningDaemon:
     """`cardd run` on a state directory; every call is one connection."""
 
     def __init__(self, state: Path, environment: Mapping[str, str] = QUICK) -> None:
+        #: What the daemon and its commands are started with.
+        self.launcher: tuple[str, ...] = ()
+        self.settings = environment
         self.state = state
         self.log = state.parent / f"{state.name}.log"
         self.environment = {
@@ -60,7 +63,7 @@ class RunningDaemon:
     ) -> subprocess.CompletedProcess[str]:
         """Run a `cardd` command against this state."""
         return subprocess.run(
-            [sys.executable, "-m", "cardd.cli", *arguments],
+            [*self.launcher, sys.executable, "-m", "cardd.cli", *arguments],
             env=self.environment,
             input=stdin if stdin is not None else "",
             capture_output=True,
@@ -78,7 +81,7 @@ class RunningDaemon:
         """Start the daemon and wait for its line with the address."""
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cardd.cli", "run"],
+                [*self.launcher, sys.executable, "-m", "cardd.cli", "run"],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -108,6 +111,11 @@ class RunningDaemon:
         self._process.kill()
         self._process.wait(_STOPPED_WITHIN)
         self._close()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the daemon a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def end(self) -> None:
         """End the daemon if it still runs."""
@@ -143,8 +151,7 @@ class RunningDaemon:
 
     def exchange(self, method: str, path: str, data: bytes | None, sent: Mapping[str, str]) -> Answer:
         """Send a request as it is."""
-        parts = urlsplit(self.address)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+        connection = self.connect()
         try:
             connection.request(method, path, data, dict(sent))
             answer = connection.getresponse()
@@ -152,9 +159,14 @@ class RunningDaemon:
         finally:
             connection.close()
 
+    def connect(self) -> http.client.HTTPConnection:
+        """Return a new connection to the web service."""
+        parts = urlsplit(self.address)
+        return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+
     def open_session(self, pin: str = "1234") -> tuple[str, dict[str, Any]]:
         """Open a session of the demonstration's card; return its identifier and the card's first habilitation."""
-        card = self.call("GET", "/api/v1/cards").json["items"][0]
+        card = next(each for each in self.call("GET", "/api/v1/cards").json["items"] if each["present"])
         answer = self.call("POST", f"/api/v1/cards/{card['serial']}/session", {"pin": pin})
         assert answer.status == 201, answer.body
         return answer.json["id"], answer.json["habilitations"][0]

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,10 +36,20 @@ _USER = "postgres"
 class PostgresqlServer:
     """A PostgreSQL server on a Unix socket, with databases that are copies of one with its tables made."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, launcher: Sequence[str] = ()) -> None:
         self.directory = directory
+        self._launcher = launcher
         self._databases: dict[Path, str] = {}
         self._copies: list[str] = []
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers."""
+        control = _programs() / "pg_ctl", "-D", self.directory / "data", "-w", "-l", self.directory / "log"
+        _run(*control, "start", launcher=self._launcher)
+
+    def stop(self) -> None:
+        """Stop the server without waiting for anybody; every connection is cut."""
+        _run(_programs() / "pg_ctl", "-D", self.directory / "data", "-m", "immediate", "stop")
 
     def database(self, name: str) -> SharedDatabase:
         """Return the address of a database."""
@@ -86,9 +96,12 @@ class PostgresqlServer:
 
 
 @contextmanager
-def running_postgresql() -> Iterator[PostgresqlServer]:
+def running_postgresql(
+    *, listen: Sequence[str] = (), launcher: Sequence[str] = ()
+) -> Iterator[PostgresqlServer]:
     """Run a server for the length of the context, as an unprivileged user and with nothing of it kept.
 
+    It listens on a socket in its directory, and with a password on the addresses of `listen`; `launcher` starts it.
     Raises `pytest.skip.Exception` where PostgreSQL is not installed.
     """
     programs = _programs()
@@ -100,14 +113,17 @@ def running_postgresql() -> Iterator[PostgresqlServer]:
         data = directory / "data"
         _run(programs / "initdb", "-D", data, "-U", _USER, "-A", "trust", "--no-sync", "--locale=C.UTF-8")
         (data / "postgresql.auto.conf").write_text(
-            f"listen_addresses = ''\nunix_socket_directories = '{directory}'\nmax_connections = 200\n"
+            f"listen_addresses = '{','.join(listen)}'\nunix_socket_directories = '{directory}'\nmax_connections = 200\n"
             "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nautovacuum = off\n"
         )
-        _run(programs / "pg_ctl", "-D", data, "-w", "-l", directory / "log", "start")
+        with (data / "pg_hba.conf").open("a") as rules:
+            rules.write("".join(f"host all all {address}/24 scram-sha-256\n" for address in listen))
+        server = PostgresqlServer(directory, launcher)
+        server.start()
         try:
-            yield PostgresqlServer(directory)
+            yield server
         finally:
-            _run(programs / "pg_ctl", "-D", data, "-m", "immediate", "stop")
+            server.stop()
     finally:
         shutil.rmtree(directory)
 
@@ -119,10 +135,10 @@ def _programs() -> Path:
     return found[-1]
 
 
-def _run(*command: str | Path) -> None:
+def _run(*command: str | Path, launcher: Sequence[str] = ()) -> None:
     """Run a program of the server's, which refuses to be root."""
     as_user = ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--init-groups"] if os.getuid() == 0 else []
-    subprocess.run([*as_user, *command], check=True, stdout=subprocess.DEVNULL, cwd="/")
+    subprocess.run([*launcher, *as_user, *command], check=True, stdout=subprocess.DEVNULL, cwd="/")
 
 
 @pytest.fixture(scope="session")
@@ -156,6 +172,15 @@ class _Present:
 
     server: PostgresqlServer | None = None
     copied: Path | None = None
+
+
+@pytest.fixture
+async def on_postgresql(postgresql_server: PostgresqlServer) -> AsyncIterator[PostgresqlServer]:
+    """Run the test on PostgreSQL."""
+    _Present.server = postgresql_server
+    yield postgresql_server
+    await postgresql_server.forget()
+    _Present.server = None
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

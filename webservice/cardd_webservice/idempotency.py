@@ -90,7 +90,7 @@ class IdempotencyKeeper:
             raise InvalidFieldsError([FieldProblem(HEADER, problem)])
         described = f"{request.method}\n{request.path}\n".encode() + body
         return RequestKey(
-            caller=caller,
+            caller=self._store.own_name(caller),
             key=key,
             request_sha256=hmac.digest(self._secret, described, hashlib.sha256).hex(),
         )

@@ -13,15 +13,12 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from cardd.clock import ManualClock
 from cardd.errors import CarddError
-from cardd.igc.lint import Linter
-from cardd.igc.names import CaName
-from cardd.igc.policy import CaKeyAlgorithm
 from cardd.orders.types import KeyRequest, OrderView
 from cardd.store.tables import key_intents, key_registry, orders
 from cardd.vocabulary import Usage
 from cardd_pkcs11.pool import TokenHostPool
 from cardd_pkcs11.types import ObjectInfo, ObjectKind, TokenSerial
-from tests.support.igc import PREPARED, TestPki, build_pki, ec_signer, policy_for_tests
+from tests.support.igc import PREPARED, TestPki, quick_pki
 from tests.support.orders import World, open_world, order_request
 from tests.support.softhsm import open_pool, require_tool, softhsm_environment, softhsm_profile
 
@@ -31,10 +28,8 @@ pytestmark = pytest.mark.usefixtures("each_store")
 
 @pytest.fixture(scope="module")
 def pki() -> Iterator[TestPki]:
-    linter = Linter()
-    policy = policy_for_tests(ca_algorithm=CaKeyAlgorithm.EC_P256)
-    yield build_pki(policy, linter, {name: ec_signer() for name in CaName})
-    asyncio.run(linter.close())
+    with quick_pki() as made:
+        yield made
 
 
 @pytest.fixture

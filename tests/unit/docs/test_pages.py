@@ -1,5 +1,6 @@
 """The pages are compared with the program, and the comparison finds what is wrong."""
 
+import re
 import shlex
 from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
@@ -7,6 +8,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from cardd.settings import load_settings
+from cardd.store import SharedDatabase
 
 TOP = Path(__file__).resolve().parents[3]
 
@@ -51,3 +55,13 @@ def test_a_command_that_does_not_exist_is_found(
     found = list(script("check_readme").check_command(shlex.split(line)))
     assert len(found) == (0 if wrong is None else 1)
     assert wrong is None or wrong in found[0]
+
+
+def test_the_settings_shown_for_several_machines_are_settings(tmp_path: Path) -> None:
+    page = (TOP / "docs" / "several-machines.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert blocks
+    (tmp_path / "cardd.toml").write_text("\n".join(blocks), encoding="utf-8")
+    settings = load_settings({}, config_file=tmp_path / "cardd.toml")
+    assert SharedDatabase.of(settings.store) is not None
+    assert settings.machines.listen

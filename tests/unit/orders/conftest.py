@@ -1,6 +1,5 @@
 """A technical phase over a real store, SQLite and PostgreSQL; its PKI is made once a run, its tokens are in memory."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -8,19 +7,14 @@ from pathlib import Path
 import pytest
 
 from cardd.clock import ManualClock
-from cardd.igc.lint import Linter
-from cardd.igc.names import CaName
-from cardd.igc.policy import CaKeyAlgorithm
-from tests.support.igc import PREPARED, TestPki, build_pki, ec_signer, policy_for_tests
+from tests.support.igc import PREPARED, TestPki, quick_pki
 from tests.support.orders import World, open_world
 
 
 @pytest.fixture(scope="session")
 def pki() -> Iterator[TestPki]:
-    linter = Linter()
-    policy = policy_for_tests(ca_algorithm=CaKeyAlgorithm.EC_P256)
-    yield build_pki(policy, linter, {name: ec_signer() for name in CaName})
-    asyncio.run(linter.close())
+    with quick_pki() as made:
+        yield made
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Any
 
 from cardd.errors import NotFoundError
 from cardd.machines.errors import MachineNotEnrolledError
-from cardd.machines.registry import MachineView
+from cardd.machines.types import MachineView
 from cardd.orders.paging import Page, PageRequest
 from cardd_webservice.operations import Call, Nothing, Operation, Parameter, Reply
 from cardd_webservice.paging import page_of

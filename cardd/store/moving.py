@@ -1,0 +1,263 @@
+"""Moving the state of one machine from SQLite to PostgreSQL, for other machines to join.
+
+All rows go in one transaction, which commits once what arrived has been compared with what left: the rows of each
+table by number and by content, the journal by its chain, and every constraint by the database itself. A move that is
+cut short leaves the target empty, and the file as it was. After the commit the file is renamed, so that no daemon
+takes it for the state; a move that is cut short between the two is finished by the next.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from cardd.audit import JournalEntry, verify_chain
+from cardd.errors import ConflictError, NotFoundError
+from cardd.progress import Progress, ProgressStep
+from cardd.store import tables
+from cardd.store.backend import ONLY_MACHINE
+from cardd.store.lock import locked
+from cardd.store.machine import machine_identifier
+from cardd.store.migrate import upgrade
+from cardd.store.postgresql import PostgresqlBackend, SharedDatabase
+from cardd.store.sqlite import FILE
+from cardd.store.unavailability import unavailability
+from cardd.text import Text
+
+#: What the file is called once its rows are in the shared database.
+MOVED = "cardd.sqlite3.moved"
+
+_BATCH = 500
+
+#: Facts about this machine alone, which carry its name where others have such facts too (`Store.own_name`).
+_OWN_FACTS = frozenset({"http_port", "demonstration", "virtual_cards_inserted"})
+
+
+class TargetNotEmptyError(ConflictError):
+    """The database that is to take the state over holds another."""
+
+    code = "target_not_empty"
+    title = Text("The database is not empty", "La base de données n’est pas vide")
+    default_advice = Text(
+        "Name an empty database in store.url. To join the state that is there, start with an empty state directory.",
+        "Indiquez une base vide dans store.url. Pour rejoindre l’état qui s’y trouve, partez d’un répertoire vide.",
+    )
+
+
+class MoveUnfaithfulError(ConflictError):
+    """What arrived is not what left; nothing was kept."""
+
+    code = "move_unfaithful"
+    title = Text("The move would change the state", "Le transfert modifierait l’état")
+    default_advice = Text(
+        "Nothing was moved. Run `cardd audit verify` on the state, then report the table that is named.",
+        "Rien n’a été transféré. Exécutez « cardd audit verify » sur l’état, puis signalez la table nommée.",
+    )
+
+
+class MovedTable(msgspec.Struct, frozen=True, kw_only=True):
+    """A table that was moved; the hash is the sum of its rows' SHA-256, modulo 2²⁵⁶."""
+
+    name: str
+    rows: int
+    sha256: str
+
+
+class MoveReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What was moved, and compared on both sides."""
+
+    database: str
+    machine: str
+    rows: int
+    journal_head: str
+    tables: tuple[MovedTable, ...]
+
+
+async def move(state: Path, target: SharedDatabase, progress: Progress) -> MoveReport:
+    """Move the state of a directory, which no daemon may be using, into an empty database.
+
+    Raises:
+        StateInUseError, NotFoundError: a daemon works on the state, or there is none.
+        TargetNotEmptyError: the database holds another state.
+        MoveUnfaithfulError: what arrived differs; nothing was kept.
+        StoreUnavailableError: the database does not answer; nothing was kept.
+    """
+    with locked(state):
+        file, moved = state / FILE, state / MOVED
+        if not file.is_file():
+            raise _nothing_to_move(state)
+        await asyncio.to_thread(upgrade, f"sqlite:///{file}")
+        machine = await asyncio.to_thread(machine_identifier, state)
+        backend = PostgresqlBackend(target, machine)
+        try:
+            with unavailability():
+                await backend.upgrade()
+                async with _source(file) as source, backend.writer.begin() as connection:
+                    report = await _moved(source, connection, _Move(target.shown, machine, progress))
+        finally:
+            await backend.close()
+        for suffix in ("-wal", "-shm"):
+            (state / f"{FILE}{suffix}").unlink(missing_ok=True)
+        file.rename(moved)
+    return report
+
+
+class _Move(msgspec.Struct, frozen=True):
+    database: str
+    machine: str
+    progress: Progress
+
+    def adapted(self, table: sa.Table, row: dict[str, Any]) -> dict[str, Any]:
+        """Return a row as it is to be in the shared database: what was the only machine's is this machine's."""
+        if row.get("machine") == ONLY_MACHINE:
+            row["machine"] = self.machine
+        if table is tables.instance and row["name"] in _OWN_FACTS:
+            row["name"] = f"{row['name']}@{self.machine}"
+        return row
+
+
+async def _moved(source: sa.Connection, target: AsyncConnection, how: _Move) -> MoveReport:
+    # A large table may take longer than a session is otherwise allowed to stand still.
+    for limit in ("idle_in_transaction_session_timeout", "statement_timeout"):
+        await target.exec_driver_sql(f"SET LOCAL {limit} = 0")
+    wanted = tables.metadata.sorted_tables
+    empty = await _is_empty(target)
+    found = []
+    for number, table in enumerate(wanted):
+        step = Text(f"Moving {table.name}", f"Transfert de {table.name}")
+        how.progress(ProgressStep(number, len(wanted), step))
+        left = await asyncio.to_thread(_digest, table, _rows_of(source, table, how))
+        if empty:
+            await _copy(source, target, table, how)
+        arrived = await _digest_of(target, table)
+        if arrived != left:
+            raise _unfaithful(table.name) if empty else _not_empty(how.database)
+        found.append(left)
+    head = await _verify_journal(target)
+    if empty:
+        await _continue_numbers(source, target)
+    how.progress(ProgressStep(len(wanted), len(wanted), Text("Moved", "Transféré")))
+    return MoveReport(
+        database=how.database,
+        machine=how.machine,
+        rows=sum(each.rows for each in found),
+        journal_head=head,
+        tables=tuple(found),
+    )
+
+
+async def _is_empty(target: AsyncConnection) -> bool:
+    for table in tables.metadata.sorted_tables:
+        if (await target.execute(sa.select(sa.literal(1)).select_from(table).limit(1))).first() is not None:
+            return False
+    return True
+
+
+async def _copy(source: sa.Connection, target: AsyncConnection, table: sa.Table, how: _Move) -> None:
+    rows = _rows_of(source, table, how)
+    while batch := await asyncio.to_thread(_taken, rows):
+        await target.execute(sa.insert(table), batch)
+
+
+def _taken(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row, _ in zip(rows, range(_BATCH), strict=False)]
+
+
+def _rows_of(source: sa.Connection, table: sa.Table, how: _Move) -> Iterator[dict[str, Any]]:
+    """Read a table in batches."""
+    for row in source.execute(sa.select(table)).yield_per(_BATCH):
+        yield how.adapted(table, row._asdict())
+
+
+def _digest(table: sa.Table, rows: Iterator[dict[str, Any]]) -> MovedTable:
+    """Sum up a table without regard to the order of its rows, which is each database's own."""
+    count, total = 0, 0
+    for row in rows:
+        encoded = msgspec.json.encode({name: _plain(value) for name, value in row.items()}, order="sorted")
+        total = (total + int.from_bytes(hashlib.sha256(encoded).digest())) % (1 << 256)
+        count += 1
+    return MovedTable(name=table.name, rows=count, sha256=total.to_bytes(32).hex())
+
+
+async def _digest_of(target: AsyncConnection, table: sa.Table) -> MovedTable:
+    def read(connection: sa.Connection) -> MovedTable:
+        rows = connection.execute(sa.select(table)).yield_per(_BATCH)
+        return _digest(table, (row._asdict() for row in rows))
+
+    return await target.run_sync(read)
+
+
+def _plain(value: Any) -> Any:
+    return value.timestamp() if isinstance(value, datetime) else value
+
+
+async def _verify_journal(target: AsyncConnection) -> str:
+    """Verify the journal's chain where it arrived, and return its head."""
+    head = (await target.execute(sa.select(tables.journal_head))).first()
+    statement = sa.select(tables.journal).order_by(tables.journal.c.seq)
+    entries = [JournalEntry(**row._asdict()) for row in (await target.execute(statement)).all()]
+    if head is None:
+        return ""
+    report = await asyncio.to_thread(verify_chain, entries, head_seq=head.seq, head_hash=head.hash)
+    if not report.valid:
+        raise _unfaithful("journal")
+    return report.head
+
+
+async def _continue_numbers(source: sa.Connection, target: AsyncConnection) -> None:
+    """Have events numbered on from the last number given out, even where its event was pruned."""
+    given = source.exec_driver_sql("SELECT name, seq FROM sqlite_sequence").all()
+    for name, number in given:
+        await target.execute(
+            sa.select(sa.func.setval(sa.func.pg_get_serial_sequence(name, "id"), max(number, 1), number > 0))
+        )
+
+
+@asynccontextmanager
+async def _source(file: Path) -> AsyncIterator[sa.Connection]:
+    """Read a SQLite database; its rows are read in threads, one at a time."""
+    engine = sa.create_engine(
+        f"sqlite:///{file}", connect_args={"check_same_thread": False}, poolclass=sa.StaticPool
+    )
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def _nothing_to_move(state: Path) -> NotFoundError:
+    if (state / MOVED).is_file():
+        return NotFoundError(
+            Text(f"The state in {state} was moved before.", f"L’état de {state} a déjà été transféré."),
+            advice=Text(
+                "Start the daemon with the same settings.", "Démarrez le démon avec la même configuration."
+            ),
+        )
+    return NotFoundError(
+        Text(f"There is no SQLite state in {state}.", f"Il n’y a pas d’état SQLite dans {state}."),
+        advice=Text(
+            "Name the state directory with --state-dir; a new state needs no move.",
+            "Indiquez le répertoire d’état avec --state-dir ; un nouvel état n’a pas à être transféré.",
+        ),
+    )
+
+
+def _unfaithful(table: str) -> MoveUnfaithfulError:
+    return MoveUnfaithfulError(
+        Text(f"The table {table} differs from what left.", f"La table {table} diffère de ce qui est parti."),
+        table=table,
+    )
+
+
+def _not_empty(database: str) -> TargetNotEmptyError:
+    return TargetNotEmptyError(
+        Text(f"{database} holds another state.", f"{database} contient un autre état.")
+    )
