@@ -122,11 +122,15 @@ class ConfinedPcscd:
         await self._order("start")
 
     async def ensure(self) -> None:
-        """Start pcscd again if it has ended.
+        """Start pcscd again if it has ended, with its host where that has ended too.
 
         Raises:
             ConfinementUnavailableError: it does not start any more.
         """
+        if self._process is not None and self._process.returncode is not None:
+            await self.stop()
+            await self.start()
+            return
         await self._order("ensure")
 
     async def stop(self) -> None:

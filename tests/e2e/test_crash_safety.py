@@ -16,19 +16,10 @@ import pytest
 
 from tests.e2e.conftest import DaemonMaker
 from tests.support.running import Answer, RunningDaemon
+from tests.support.working import Acknowledged, all_of, check_kept, check_published
 
 CODE = "code-de-revocation-1"
 WORKERS = 4
-
-
-@dataclass
-class Acknowledged:
-    """What the daemon said was done before it was killed; each list is appended to by one call at a time."""
-
-    orders: dict[str, str] = field(default_factory=dict)
-    certificates: dict[str, str] = field(default_factory=dict)
-    revoked: set[str] = field(default_factory=set)
-    unanswered: list[tuple[str, str, Any, str]] = field(default_factory=list)
 
 
 class Client(threading.Thread):
@@ -84,48 +75,6 @@ def _run_until_killed(daemon: RunningDaemon, done: Acknowledged, moment: float) 
         client.join()
 
 
-def _all(daemon: RunningDaemon, path: str) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = []
-    cursor = ""
-    while True:
-        page = daemon.call("GET", f"{path}?limit=500{cursor}").json
-        items += page["items"]
-        if page["next_cursor"] is None:
-            return items
-        cursor = f"&cursor={page['next_cursor']}"
-
-
-def _check(daemon: RunningDaemon, done: Acknowledged) -> None:
-    orders = {order["id"]: order for order in _all(daemon, "/api/v1/orders")}
-    certificates = {c["serial"]: c for c in _all(daemon, "/api/v1/certificates")}
-    for order in done.orders.values():
-        assert order in orders, "an acknowledged order is lost"
-    for order, serial in done.certificates.items():
-        assert orders[order]["state"] == "retrieved"
-        assert orders[order]["certificate"] == serial
-    for serial in done.revoked:
-        assert certificates[serial]["state"] == "revoked"
-    retrieved = {order["certificate"] for order in orders.values() if order["state"] == "retrieved"}
-    assert retrieved == {c["serial"] for c in certificates.values() if c["order"]}, (
-        "half of a retrieval is there"
-    )
-    assert all(order["certificate"] is None for order in orders.values() if order["state"] == "to_retrieve")
-    assert len({order["public_key_sha256"] for order in orders.values()}) == len(orders), "a key serves twice"
-    assert daemon.call("GET", "/api/v1/audit/verification").json["valid"]
-
-
-def _check_published(daemon: RunningDaemon, done: Acknowledged, folder: Path) -> int:
-    (folder / "list.crl").write_bytes(daemon.call("GET", "/CRL/ACI-EL-ORG-TEST.crl", token=None).body)
-    text = subprocess.run(
-        ["openssl", "crl", "-inform", "DER", "-in", folder / "list.crl", "-noout", "-text"],
-        capture_output=True, text=True, check=True,
-    ).stdout.lower()  # fmt: skip
-    for serial in done.revoked:
-        assert serial in text, "a revocation is not in the list"
-    lines = [line.strip() for line in text.splitlines()]
-    return int(lines[lines.index("x509v3 crl number:") + 1], 0)
-
-
 def _repeat_unanswered(daemon: RunningDaemon, done: Acknowledged) -> None:
     """A caller that got no answer sends the same request again; what was done is not done twice."""
     session, _ = daemon.open_session()
@@ -164,7 +113,7 @@ def _keys_on_tokens(daemon: RunningDaemon) -> set[str]:
 
 def _keys_of_orders(daemon: RunningDaemon) -> set[str]:
     orders = [
-        daemon.call("GET", f"/api/v1/orders/{order['id']}").json for order in _all(daemon, "/api/v1/orders")
+        daemon.call("GET", f"/api/v1/orders/{order['id']}").json for order in all_of(daemon, "/api/v1/orders")
     ]
     uris = [order["pkcs11_uri"] for order in orders if order["pkcs11_uri"]]
     return {uri.split("id=")[1].split(";")[0].split("?")[0].replace("%", "").lower() for uri in uris}
@@ -175,16 +124,16 @@ def _survives(daemon: RunningDaemon, kills: int, pause: Callable[[], float]) -> 
     daemon.init()
     for _ in range(kills):
         daemon.start()
-        _check(daemon, done)
-        published = _check_published(daemon, done, daemon.state.parent)
+        check_kept(daemon, done)
+        published = check_published(daemon, done, daemon.state.parent)
         assert published >= number, "the CRL number went back"
         number = published
         _repeat_unanswered(daemon, done)
         _run_until_killed(daemon, done, pause())
     daemon.start()
-    _check(daemon, done)
+    check_kept(daemon, done)
     _repeat_unanswered(daemon, done)
-    _check(daemon, done)
+    check_kept(daemon, done)
     assert _keys_on_tokens(daemon) == _keys_of_orders(daemon), "a key has no order, or an order no key"
     assert done.revoked, "the run was too short to prove anything"
     assert daemon.stop() == 0

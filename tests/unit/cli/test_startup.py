@@ -26,7 +26,10 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
         progress(ProgressStep(0, 1, Text("Making keys", "Création des clés")))
         progress(ProgressStep(1, 1, Text("Ready", "Prêt")))
 
-    async def run(settings: Settings, progress: Progress, ready: Callable[[str], None]) -> None:
+    async def run(
+        settings: Settings, progress: Progress, ready: Callable[[str], None], again: Callable[[], Settings]
+    ) -> None:
+        assert again() == settings, "what SIGHUP reads again is what was read first"
         await prepare(settings, progress)
         ready(ADDRESS)
 
