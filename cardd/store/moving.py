@@ -37,7 +37,7 @@ MOVED = "cardd.sqlite3.moved"
 _BATCH = 500
 
 #: Facts about this machine alone, which carry its name where others have such facts too (`Store.own_name`).
-_OWN_FACTS = frozenset({"http_port", "demonstration", "virtual_cards_inserted"})
+_OWN_FACTS = frozenset({"http_port", "demonstration", "virtual_cards_inserted", "token_module"})
 
 
 class TargetNotEmptyError(ConflictError):
