@@ -153,7 +153,7 @@ def _copied(database: sqlite3.Connection, model: str, revoked: int, in_force: in
     )
     now = datetime.now(UTC).replace(microsecond=0)
     serials = [f"{secrets.randbits(_SERIAL_BITS) | 1 << _SERIAL_BITS:x}" for _ in range(revoked + in_force)]
-    row |= {"order_id": None, "contacts": "[]"}
+    row |= {"order_id": None, "contacts": "[]", "token_serial": None, "key_id": None, "on_token": 1}
     bad = row | {"revoked_at": row["issued_at"], "revocation_reason": "superseded"}
     statement = f"INSERT INTO certificates VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 (only marks)
     database.executemany(

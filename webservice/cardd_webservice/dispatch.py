@@ -29,8 +29,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def handler_of(operation: Operation[Any]) -> Handler:
     """Return the aiohttp handler of an operation."""
 
+    has_body = operation.has_body
+
     async def handle(request: web.Request) -> web.StreamResponse:
-        if not operation.has_body:
+        if not has_body:
             return _sent(await _perform(operation, request, decoded_query(request, operation.takes)))
         given, raw = await decoded_body(request, operation.takes)
         if operation.method is HTTPMethod.POST:

@@ -38,11 +38,12 @@ async def decoded_body(request: web.Request, kind: type[T]) -> tuple[T, bytes]:
 
 def decoded_query(request: web.Request, kind: type[T]) -> T:
     """Return the query parameters as a `kind`; raises `InvalidFieldsError` naming the parameter."""
-    repeated = sorted({name for name in request.query if len(request.query.getall(name)) > 1})
-    if repeated:
+    query = request.query
+    if len(query) > len(set(query)):
+        repeated = sorted({name for name in query if len(query.getall(name)) > 1})
         raise InvalidFieldsError([FieldProblem(name, _ONCE) for name in repeated])
     numbers = _whole_numbers(kind)
-    values = {name: _plain(value, name in numbers) for name, value in request.query.items()}
+    values = {name: _plain(value, name in numbers) for name, value in query.items()}
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
