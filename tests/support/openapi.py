@@ -14,7 +14,7 @@ from cardd_webservice.api import OPERATIONS
 from cardd_webservice.openapi import openapi_document
 
 #: The event stream never ends, and a new token ends the calls under the old one; both have tests of their own.
-_LEFT_OUT = ("/api/v1/events", "/api/v1/owner/token-rotation")
+_LEFT_OUT = ["/api/v1/events", "/api/v1/owner/token-rotation"]
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
