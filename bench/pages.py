@@ -89,6 +89,7 @@ class Visitor:
         self._connection.request("GET", f"{link.path}?{link.query}")
         answer = self._connection.getresponse()
         answer.read()
+        self._serial = str(daemon.call("GET", "/api/v1/certificates?limit=1").json["items"][0]["serial"])
         self._headers = {
             "Cookie": answer.headers["Set-Cookie"].split(";")[0],
             "Sec-Fetch-Site": "same-origin",
