@@ -22,7 +22,7 @@ from cardd.backup.restoring import finish_restore
 from cardd.backup.takeup import restore_taken_up, take_up_restore
 from cardd.cardreaders import CardReaders, card_readers, no_card_readers
 from cardd.clock import Clock, SystemClock
-from cardd.errors import CarddError, ConflictError
+from cardd.errors import CarddError, ConflictError, UnavailableError
 from cardd.events import EventBus
 from cardd.health import health_parts
 from cardd.logs import configure_logs
@@ -59,6 +59,17 @@ class StateInUseError(ConflictError):
     default_advice = Text(
         "Stop the other daemon, or choose another state directory.",
         "Arrêtez l’autre démon, ou choisissez un autre répertoire d’état.",
+    )
+
+
+class StateNotWritableError(UnavailableError):
+    """The state directory cannot be used."""
+
+    code = "state_not_writable"
+    title = Text("The state directory cannot be written", "Le répertoire d’état n’est pas inscriptible")
+    default_advice = Text(
+        "Check the rights of the directory, and that its disk is neither full nor read-only.",
+        "Vérifiez les droits du répertoire, et que son disque n’est ni plein ni en lecture seule.",
     )
 
 
@@ -121,9 +132,7 @@ async def _ready_parts(
 ) -> AsyncIterator[tuple[Parts, Reservation]]:
     """Open the state, hold the port, and start every part."""
     forbid_core_dumps()
-    settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    settings.state.chmod(0o700)
-    with _locked(settings.state):
+    with _state_of_ours(settings.state):
         await asyncio.to_thread(finish_restore, settings.state)
         clock, bus = SystemClock(timedelta(days=settings.clock_offset_days)), EventBus()
         store = await Store.open(settings.state, clock, bus)
@@ -145,9 +154,16 @@ async def _ready_parts(
 
 
 @contextmanager
-def _locked(state: Path) -> Iterator[None]:
-    """Hold the state for this process; the lock goes with the process, however it ends."""
-    with (state / "lock").open("w") as file:
+def _state_of_ours(state: Path) -> Iterator[None]:
+    """Make the directory where there is none, and hold it for this process; the lock goes with it, however it ends."""
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state.chmod(0o700)
+        lock = (state / "lock").open("w")
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise StateNotWritableError(Text(f"{state}: {reason}.", f"{state} : {reason}.")) from None
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
