@@ -34,7 +34,7 @@ from cardd.reload import Reload
 from cardd.servicemanager import ServiceManager, handed_sockets
 from cardd.settings import Settings, SettingsError
 from cardd.store import SharedDatabase, Store, tables
-from cardd.store.lock import StateInUseError, locked
+from cardd.store.lock import StateInUseError, state_of_ours
 from cardd.text import Text
 from cardd.upkeep import Duty, Upkeep
 from cardd_pkcs11.hardening import forbid_core_dumps
@@ -149,9 +149,7 @@ async def _ready_parts(
 ) -> AsyncIterator[tuple[Parts, Reservation]]:
     """Open the state, hold the port, and start every part."""
     forbid_core_dumps()
-    settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    settings.state.chmod(0o700)
-    with locked(settings.state):
+    with state_of_ours(settings.state):
         await asyncio.to_thread(finish_restore, settings.state)
         clock, bus = SystemClock(timedelta(days=settings.clock_offset_days)), EventBus()
         store = await Store.open(settings.state, clock, bus, _shared_database(settings))

@@ -23,7 +23,7 @@ from cardd.errors import ConflictError, NotFoundError
 from cardd.progress import Progress, ProgressStep
 from cardd.store import tables
 from cardd.store.backend import ONLY_MACHINE
-from cardd.store.lock import locked
+from cardd.store.lock import state_of_ours
 from cardd.store.machine import machine_identifier
 from cardd.store.migrate import upgrade
 from cardd.store.postgresql import PostgresqlBackend, SharedDatabase
@@ -89,7 +89,7 @@ async def move(state: Path, target: SharedDatabase, progress: Progress) -> MoveR
         MoveUnfaithfulError: what arrived differs; nothing was kept.
         StoreUnavailableError: the database does not answer; nothing was kept.
     """
-    with locked(state):
+    with state_of_ours(state):
         file, moved = state / FILE, state / MOVED
         if not file.is_file():
             raise _nothing_to_move(state)

@@ -88,7 +88,10 @@ def test_the_daemon_that_is_killed_has_lost_and_doubled_nothing(
             daemon.kill()
             daemon.start()
         work.wait_for_jobs(2)
-    work.check(tmp_path, BROKEN | {"404 card_session_unknown", "403 card_session_unknown", "401 card_session_unknown"})
+    work.check(
+        tmp_path,
+        BROKEN | {"404 card_session_unknown", "403 card_session_unknown", "401 card_session_unknown"},
+    )
 
 
 def test_a_confined_pcscd_that_is_killed_comes_back_with_its_cards(

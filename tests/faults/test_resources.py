@@ -3,9 +3,9 @@
 import os
 import resource
 import shutil
+import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -14,15 +14,29 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.faults.conftest import DaemonStarter
-from tests.faults.test_processes import eventually
+from tests.faults.test_processes import children, eventually
 from tests.support.running import RunningDaemon
-from tests.support.softhsm import require_tool
 from tests.support.working import Work
 
 pytestmark = pytest.mark.slow
 
 #: What callers may see while nothing can be written: send the same request again.
-NOT_WRITABLE = {"503 store_unavailable", "503 token_host_unavailable", "500 token_failure", "502 token_failure"}
+NOT_WRITABLE = {
+    "503 store_unavailable",
+    "503 token_host_unavailable",
+    "500 token_failure",
+    "502 token_failure",
+}
+
+
+#: What callers may see while no connection can be taken.
+BUSY = {
+    "503 token_host_unavailable",
+    "503 store_unavailable",
+    "TimeoutError",
+    "ConnectionResetError",
+    "RemoteDisconnected",
+}
 
 
 @contextmanager
@@ -32,7 +46,10 @@ def small_disk(folder: Path) -> Iterator[Path]:
         pytest.skip("only root can mount the small disk that this test fills")
     folder.mkdir()
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", folder], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", folder],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
@@ -66,55 +83,43 @@ def test_a_full_disk_stops_changes_and_nothing_else(start_daemon: DaemonStarter,
             _stays_readable(daemon)
             filler.unlink()
             work.wait_for_jobs(4)
-        print(work.seen)
         work.check(tmp_path, NOT_WRITABLE)
         daemon.stop()
 
 
-def test_a_state_that_becomes_read_only_stops_changes_and_nothing_else(
+def test_a_state_that_cannot_be_written_is_refused_with_a_sentence_and_taken_once_it_can(
     start_daemon: DaemonStarter, tmp_path: Path
 ) -> None:
     with small_disk(tmp_path / "disk") as disk:
         daemon = start_daemon(disk)
-        with Work(daemon) as work:
-            work.wait_for_jobs(2)
-            # A file system with open files refuses to become read-only at once, a bind mount over it does not.
-            subprocess.run(["mount", "-o", "remount,size=4k", disk], check=False)
-            eventually(lambda: sum(work.seen.values()) > 3)
-            _stays_readable(daemon)
-            subprocess.run(["mount", "-o", "remount,size=48m", disk], check=True)
-            work.wait_for_jobs(4)
-        print(work.seen)
-        work.check(tmp_path, NOT_WRITABLE)
+        daemon.stop()
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        refused = daemon.cli("run", check=False)
+        assert (refused.returncode, refused.stderr.count("\n")) == (4, 1), refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert "unexpected" not in refused.stderr
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+        daemon.start()
+        _stays_readable(daemon)
         daemon.stop()
 
 
 def test_a_clock_that_jumps_forth_and_back_makes_no_list_or_number_go_back(
     start_daemon: DaemonStarter, tmp_path: Path
 ) -> None:
-    require_tool("faketime")
-    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
-    moved = tmp_path / "clock"
-    moved.write_text("+0\n")
-    daemon = start_daemon(
-        tmp_path,
-        LD_PRELOAD=str(library),
-        FAKETIME_TIMESTAMP_FILE=str(moved),
-        FAKETIME_NO_CACHE="1",
-        FAKETIME_DONT_FAKE_MONOTONIC="1",
-        FAKETIME_DONT_RESET="1",
-    )
-    numbers = []
-    with Work(daemon) as work:
-        for jump in ("+2d", "-3d", "+40d", "+0"):
-            work.wait_for_jobs(2)
-            moved.write_text(f"{jump}\n")
-            work.wait_for_jobs(2)
-            numbers.append(_number(daemon, tmp_path))
-    print(work.seen, numbers)
-    assert numbers == sorted(numbers)
+    daemon = start_daemon(tmp_path)
+    work, numbers = Work(daemon), [_number(daemon, tmp_path)]
+    for days in ("2", "40", "1"):
+        daemon.stop()
+        daemon.environment["CARDD_CLOCK_OFFSET_DAYS"] = days
+        daemon.start()
+        session = Work(daemon, done=work.done)
+        with session:
+            session.wait_for_jobs(2)
+        session.check(tmp_path, set())
+        numbers.append(_number(daemon, tmp_path))
+    assert numbers == sorted(set(numbers))
     assert daemon.call("GET", "/api/v1/audit/verification").json["valid"]
-    work.check(tmp_path, {"403 card_session_required", "404 card_session_unknown", "401 card_session_unknown"})
 
 
 def test_damaged_token_files_fail_with_a_reason_and_only_what_needs_them(
@@ -131,20 +136,36 @@ def test_damaged_token_files_fail_with_a_reason_and_only_what_needs_them(
     )
     saved = shutil.copytree(folder, tmp_path / "saved")
     for file in folder.glob("*.object"):
-        content = file.read_bytes()
-        file.write_bytes(content[: len(content) // 2])
-    with Work(daemon) as hurt:
-        eventually(lambda: sum(hurt.seen.values()) > 3)
-        _stays_readable(daemon)
-        assert daemon.cli("key", "list", "--check", check=False).returncode in (0, 1, 4, 6)
-        for file in saved.iterdir():
-            shutil.copyfile(file, folder / file.name)
-        hurt.wait_for_jobs(2)
-    print(hurt.seen)
-    hurt.check(tmp_path, NOT_WRITABLE)
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    for host in children(daemon.pid, "cardd_pkcs11.host"):
+        os.kill(host, signal.SIGKILL)  # a host that had read the files goes on with what it read
+    daemon.cli("key", "list", "--check", check=False)
+    hurt = [key for key in daemon.call("GET", "/api/v1/keys").json["items"] if key["findings"]]
+    assert {key["token_serial"] for key in hurt} == {token["serial"]}, (
+        "what is damaged is named, and that only"
+    )
+    assert daemon.cli("status", check=False).returncode == 6
+    _stays_readable(daemon)
+
+    daemon.stop()
+    shutil.rmtree(folder)
+    shutil.copytree(saved, folder)
+    daemon.start()
+    now = next(
+        t for t in daemon.call("GET", "/api/v1/tokens").json["items"] if t["serial"] == token["serial"]
+    )
+    if now["quarantine"] is not None:
+        daemon.cli("token", "release", token["serial"], "--yes")
+    daemon.cli("key", "list", "--check", check=False)
+    assert not [key for key in daemon.call("GET", "/api/v1/keys").json["items"] if key["findings"]]
+    with Work(daemon) as after:
+        after.wait_for_jobs(2)
+    after.check(tmp_path, set())
 
 
-def test_a_thousand_slow_clients_keep_nobody_from_working(start_daemon: DaemonStarter, tmp_path: Path) -> None:
+def test_a_thousand_slow_clients_keep_nobody_from_working(
+    start_daemon: DaemonStarter, tmp_path: Path
+) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 4096:
         pytest.skip(f"the descriptors of a process are limited to {hard} here; 4096 are needed")
@@ -175,10 +196,9 @@ def test_descriptors_that_run_out_refuse_new_callers_and_come_back(
         with ExitStack() as stack:
             for _ in range(60):
                 stack.enter_context(socket.create_connection((parts.hostname, parts.port), timeout=30))
-            time.sleep(2)
+            eventually(lambda: sum(work.seen.values()) > 3)
         work.wait_for_jobs(6)
-    print(work.seen)
-    work.check(tmp_path, {"503 store_unavailable", "503 token_host_unavailable", "TimeoutError", "ConnectionResetError", "RemoteDisconnected"})
+    work.check(tmp_path, BUSY)
     assert daemon.stop() == 0
 
 
