@@ -108,7 +108,7 @@ class _Insertions:
         given = (self._running.state / "run" / "pcsc.env").read_text(encoding="utf-8")
         exported = (word for word in shlex.split(given, comments=True) if "=" in word)
         environment = os.environ | dict(word.split("=", 1) for word in exported)
-        self._loop = subprocess.Popen(
+        self._loop = subprocess.Popen(  # noqa: S603 (our own words)
             [sys.executable, "-c", _BARE_LOOP], env=environment, stdout=subprocess.PIPE, text=True
         )
         output = self._loop.stdout
