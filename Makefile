@@ -19,7 +19,7 @@ PIP_COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --str
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 export CARDD_STATE_DIR ?= $(CURDIR)/.state
 
-.PHONY: install run test test-slow test-all lint format bench bench-packages docs lock clean system-packages test-packages dev
+.PHONY: install run test test-slow test-all lint format bench bench-docs bench-check bench-packages docs lock clean system-packages test-packages dev
 
 install: $(INSTALLED)
 dev: $(INSTALLED_DEV)
@@ -82,6 +82,14 @@ bench-packages:
 
 bench: dev bench-packages $(PEERS)/.installed
 	$(BIN)/python -m bench --peers $(PEERS)/bin/python $(BENCH)
+
+bench-docs: dev bench-packages $(PEERS)/.installed
+	$(BIN)/python -m bench --peers $(PEERS)/bin/python --json $(BENCH) >$(VENV)/bench.json
+	$(BIN)/python -m bench.page $(VENV)/bench.json
+
+bench-check: dev bench-packages $(PEERS)/.installed
+	$(BIN)/python -m bench --peers $(PEERS)/bin/python --json $(BENCH) >$(VENV)/bench.json
+	$(BIN)/python -m bench.check $(VENV)/bench.json
 
 docs: dev
 	$(BIN)/python scripts/configuration_reference.py
