@@ -20,7 +20,7 @@ PIP_COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --str
 SIDE_BY_SIDE := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope
 export CARDD_STATE_DIR ?= $(CURDIR)/.state
 
-.PHONY: install run test test-slow test-all lint format bench bench-packages docs images wheel sbom lock clean system-packages test-packages dev
+.PHONY: install run test test-slow test-all lint format bench bench-docs bench-check bench-packages docs images wheel sbom lock clean system-packages test-packages dev
 
 install: $(INSTALLED)
 dev: $(INSTALLED_DEV)
@@ -85,6 +85,14 @@ bench-packages:
 
 bench: dev bench-packages $(PEERS)/.installed
 	$(BIN)/python -m bench --peers $(PEERS)/bin/python $(BENCH)
+
+bench-docs: dev bench-packages $(PEERS)/.installed
+	$(BIN)/python -m bench --peers $(PEERS)/bin/python --json $(BENCH) >$(VENV)/bench.json
+	$(BIN)/python -m bench.page $(VENV)/bench.json
+
+bench-check: dev bench-packages $(PEERS)/.installed
+	$(BIN)/python -m bench --peers $(PEERS)/bin/python --json $(BENCH) >$(VENV)/bench.json
+	$(BIN)/python -m bench.check $(VENV)/bench.json
 
 docs: dev
 	$(BIN)/python scripts/configuration_reference.py

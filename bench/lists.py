@@ -12,7 +12,7 @@ from bench.frame import Asked, Case, Curve, Group, Pair, Points, Target, Work
 from bench.load import Unit, drive
 from tests.support.running import QUICK, RunningDaemon
 
-_LARGE, _SMALL = 100_000, 10_000
+_LARGE, _SMALL = 1_000_000, 10_000
 _SIZES = (1_000, _SMALL, 100_000, _LARGE)
 _CALLS = 40
 

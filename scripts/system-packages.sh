@@ -52,7 +52,6 @@ if [[ " $* " = *" --with-tests "* ]]; then
 fi
 if [[ " $* " = *" --with-bench "* ]]; then
     need dirmngr "the benchmarks of revocation lists" command -v dirmngr
-    need valgrind "instructions counted by make bench-check" command -v valgrind
 fi
 need ca-certificates "the installation of Python packages" test -e /etc/ssl/certs/ca-certificates.crt
 

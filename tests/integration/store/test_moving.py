@@ -12,7 +12,7 @@ from cardd.errors import NotFoundError
 from cardd.events import EventBus, EventType
 from cardd.progress import ProgressStep, no_progress
 from cardd.store import SharedDatabase, Store, tables
-from cardd.store.lock import StateInUseError, locked
+from cardd.store.lock import StateInUseError, state_of_ours
 from cardd.store.moving import MOVED, MoveUnfaithfulError, TargetNotEmptyError, move
 from tests.support.igc import PREPARED, TestPki, quick_pki
 from tests.support.orders import open_world
@@ -141,7 +141,7 @@ async def test_a_journal_that_was_changed_is_not_moved(state: Path, target: Shar
 
 
 async def test_a_state_that_a_daemon_works_on_is_left_alone(state: Path, target: SharedDatabase) -> None:
-    with locked(state), pytest.raises(StateInUseError):
+    with state_of_ours(state), pytest.raises(StateInUseError):
         await move(state, target, no_progress)
 
 

@@ -17,6 +17,7 @@ from cardd.igc.errors import LintRefusedError
 from cardd.igc.lint import Linter
 from cardd.igc.names import CaName
 from tests.support.igc import PREPARED, TestPki
+from tests.support.softhsm import until
 
 
 def _certificate(*extensions: x509.ExtensionType) -> bytes:
@@ -85,6 +86,17 @@ async def test_bytes_that_are_no_certificate_are_refused(linter: Linter) -> None
         await linter.check_certificate(b"\x30\x03\x02\x01\x01")
     with pytest.raises(LintRefusedError):
         await linter.check_crl(b"garbage")
+
+
+async def test_the_process_leaves_when_idle_and_comes_back_when_it_is_needed(pki: TestPki) -> None:
+    linter = Linter(stays=0)
+    der = pki.authorities[CaName.ACR_EL].certificate.public_bytes(Encoding.DER)
+    try:
+        for _ in range(2):
+            assert await _codes(linter, der) == set()
+            await until(lambda: not linter.present)
+    finally:
+        await linter.close()
 
 
 async def test_a_linter_that_died_is_started_again(pki: TestPki) -> None:
