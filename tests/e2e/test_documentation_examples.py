@@ -105,6 +105,14 @@ def test_keys_are_used_from_openssl_as_described(daemon: RunningDaemon, tree: Pa
     assert "token initialized" in printed, printed
 
 
+def test_an_application_is_paired_as_described(daemon: RunningDaemon, tree: Path) -> None:
+    printed = _follow(_script(TOP / "docs" / "applications.md"), daemon, tree)
+    assert '"name":"My software"' in printed, printed
+    assert '"scopes":["read"]' in printed, printed
+    assert "urn:cardd:error" not in printed, printed
+    assert (tree / "my-software.token").stat().st_mode & 0o077 == 0
+
+
 def test_a_key_of_one_s_own_proves_itself_as_described(daemon: RunningDaemon, tree: Path) -> None:
     first_line = 'export CARDD_STATE_DIR="$CARDD_STATE_DIR"\n'
     printed = _follow(first_line + _script(TOP / "docs" / "possession.md"), daemon, tree)

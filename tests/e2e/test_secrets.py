@@ -1,8 +1,11 @@
 """Marked secrets go through a whole run and are then looked for wherever they must not be."""
 
+import json
+import threading
 from pathlib import Path
 from urllib.parse import urlencode
 
+from cardd.client import Client
 from tests.e2e.conftest import DaemonMaker
 from tests.support.running import QUICK, Answer, RunningDaemon
 
@@ -74,6 +77,40 @@ def _use_the_pages(daemon: RunningDaemon) -> list[str]:
     return [link.split("=")[1], cookie.split("=", 1)[1], form_token]
 
 
+def _pair_an_application(daemon: RunningDaemon) -> list[str]:
+    """Let an application in and have it sign with the holder's consent; return what nobody else may know."""
+    asking = {"name": "Marked", "scopes": ["sign"], "origin": "https://marked.example"}
+    ticket = daemon.call("POST", "/api/v1/pairings", asking, token=None).json
+    path = f"/api/v1/pairings/{ticket['id']}"
+    wrong = f"{(int(ticket['code']) + 1) % 1_000_000:06d}"
+    assert daemon.call("POST", f"{path}/approval", {"code": wrong}).status == 403
+    assert daemon.call("POST", f"{path}/token", {"secret": f"{ticket['secret']}x"}, token=None).status == 403
+    assert daemon.call("POST", f"{path}/approval", {"code": ticket["code"]}).status == 201
+    token = daemon.call("POST", f"{path}/token", {"secret": ticket["secret"]}, token=None).json["token"]
+    assert daemon.call("GET", "/api/v1/cards", token=f"{token}x").status == 401
+    session, _ = daemon.open_session(PIN)
+    card = daemon.call("GET", "/api/v1/cards").json["items"][0]["serial"]
+    signature: list[int] = []
+
+    def sign() -> None:
+        body = {"role": "signature", "data": "AAAA"}
+        answer = daemon.call(
+            "POST", f"/api/v1/cards/{card}/sign", body, token=token, headers={"Card-Session": session}
+        )
+        signature.append(answer.status)
+
+    signing = threading.Thread(target=sign)
+    signing.start()
+    asked = next(
+        event for event in Client(daemon.address, daemon.token).events(0) if event.type == "consent.asked"
+    )
+    consent = json.loads(asked.data)["data"]["consent"]
+    assert daemon.call("POST", f"/api/v1/consents/{consent}/approval").status == 204
+    signing.join()
+    assert signature == [200]
+    return [token, ticket["secret"], session]
+
+
 def _processes(pid: int) -> list[Path]:
     """The daemon's process and its children."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -95,11 +132,15 @@ def test_no_secret_is_in_logs_journal_database_arguments_or_environments(
     token = daemon.token
     _use_every_secret(daemon)
     signed_in_with = _use_the_pages(daemon)
+    paired_with = _pair_an_application(daemon)
+    assert daemon.cli("owner", "rotate-token").returncode == 0
     secrets = [
         PIN,
         CODE,
         token,
+        daemon.token,
         *signed_in_with,
+        *paired_with,
         *(path.read_text().strip() for path in (daemon.state / "pins").rglob("*.pin")),
     ]
     allowed = {daemon.state / "token"}

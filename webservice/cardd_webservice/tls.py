@@ -7,7 +7,6 @@ into no trust store by itself: who wants it there imports `ca.pem`.
 
 import asyncio
 import ipaddress
-import os
 import secrets
 import ssl
 from datetime import datetime, timedelta
@@ -23,6 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cardd.clock import Clock
 from cardd.store import Store
+from cardd_webservice.privatefiles import write_draft
 
 DIRECTORY = "tls"
 #: The certificate of the authority, for who wants to import it.
@@ -71,7 +71,7 @@ class TlsKeeper:
         content = (self._directory / _SERVER_FILE).read_bytes()
         authority = content[content.rindex(b"-----BEGIN CERTIFICATE-----") :]
         if not (self._directory / CA_FILE).exists() or (self._directory / CA_FILE).read_bytes() != authority:
-            _write_whole(self._directory / CA_FILE, authority)
+            write_draft(self._directory / CA_FILE, authority).replace(self._directory / CA_FILE)
         self.context.load_cert_chain(self._directory / _SERVER_FILE)
 
 
@@ -139,16 +139,5 @@ def _usage(*, certifies: bool) -> x509.KeyUsage:
 
 def _write(directory: Path, made: _Made) -> None:
     directory.mkdir(mode=0o700, exist_ok=True)
-    _write_whole(directory / _SERVER_FILE, made.server)
-    _write_whole(directory / CA_FILE, made.authority)
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Put a file (0600) in its place, whole or not at all."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    for name, content in ((_SERVER_FILE, made.server), (CA_FILE, made.authority)):
+        write_draft(directory / name, content).replace(directory / name)

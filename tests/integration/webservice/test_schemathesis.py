@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 
 from cardd_webservice.api import OPERATIONS
+from cardd_webservice.guard.policy import Access
 from cardd_webservice.openapi import openapi_document
 from tests.integration.webservice.conftest import SESSION
 from tests.support.openapi import CHECKS, published_schema
@@ -13,6 +15,11 @@ from tests.support.served import Served
 from tests.support.webservice import CARD, KNOWN_ORDER, certificate_view
 
 schema = published_schema()
+_OPEN = {
+    (operation.method, operation.full_path)
+    for operation in OPERATIONS
+    if operation.access in (Access.PUBLIC, Access.PAIRING)
+}
 
 
 @schema.parametrize()
@@ -25,6 +32,18 @@ def test_every_call_answers_as_documented(case: schemathesis.Case[Any], address:
         checks=CHECKS,
         timeout=10,
     )
+
+
+@pytest.mark.slow
+@schema.parametrize()
+@settings(max_examples=3, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_call_without_a_right_token_is_turned_away_as_documented(
+    case: schemathesis.Case[Any], address: Served
+) -> None:
+    _aim(case)
+    response = case.call_and_validate(base_url=address.address, checks=CHECKS, timeout=10)
+    if (case.method, case.path) not in _OPEN and response.status_code not in (404, 405):
+        assert response.status_code in (401, 429)
 
 
 def test_the_document_served_is_the_one_tested(address: Served) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cardd.errors import CarddError
 from cardd.text import Text
+from cardd_webservice.privatefiles import write_draft
 
 TOKEN_FILE = "token"  # noqa: S105 (a file name)
 _TOKEN_BYTES = 32
@@ -65,29 +66,18 @@ def ensure_owner_token(state_directory: Path) -> OwnerToken:
 def rotate_owner_token(state_directory: Path) -> str:
     """Put a new token in the place of the one of a state, whole or not at all, and return it."""
     path, value = state_directory / TOKEN_FILE, secrets.token_urlsafe(_TOKEN_BYTES)
-    _draft(path, value).replace(path)
+    write_draft(path, f"{value}\n".encode()).replace(path)
     return value
 
 
 def _create(path: Path, value: str) -> None:
-    draft = _draft(path, value)
+    draft = write_draft(path, f"{value}\n".encode())
     try:
         os.link(draft, path)
     except FileExistsError:
         return
     finally:
         draft.unlink()
-
-
-def _draft(path: Path, value: str) -> Path:
-    """Write a token into a file of its own beside `path`."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(f"{value}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return draft
 
 
 def _read(path: Path) -> str:
