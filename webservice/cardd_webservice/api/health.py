@@ -10,13 +10,12 @@ import msgspec
 from cardd import __version__
 from cardd.errors import CarddError
 from cardd.text import Text
-from cardd_webservice.guard.policy import ANY_SCOPE, Access, CallerKind
+from cardd_webservice.guard.policy import ANY_SCOPE, Access
 from cardd_webservice.operations import Call, Nothing, Operation, Reply
 from cardd_webservice.services import HealthPart, Services
 
 #: Seconds that all parts together have to answer.
 _PATIENCE = 3.0
-_TOLD_DETAILS = frozenset({CallerKind.OWNER, CallerKind.APPLICATION})
 _NO_ANSWER = Text("does not answer in time", "ne répond pas à temps")
 
 
@@ -34,7 +33,7 @@ async def get_health(call: Call[Nothing]) -> Reply:
     well = all(part.ok for part in parts)
     status: Literal["ok", "failing"] = "ok" if well else "failing"
     health = Health(status=status)
-    if call.caller.kind in _TOLD_DETAILS:
+    if call.with_token:
         health = Health(status=status, version=__version__, parts=tuple(parts))
     return Reply(health, status=HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE)
 
