@@ -1,8 +1,6 @@
 """`cardd tls …`: the authority whose certificate the daemon presents by TLS, for who wants to import it."""
 
 import click
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 
 from cardd.cli.language import say
 from cardd.cli.options import Group, Options, pass_options
@@ -27,6 +25,9 @@ def ca(options: Options) -> None:
     Its key was destroyed when its one certificate was made. Another authority takes its place a month before
     that one ends, and has to be imported anew.
     """
+    from cryptography import x509  # noqa: PLC0415  slow to import, and not needed by other commands
+    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
+
     settings = options.settings()
     path = settings.state.joinpath(*_CA_FILE)
     try:

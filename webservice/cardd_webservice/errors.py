@@ -160,10 +160,11 @@ class BodyTooLargeError(RefusedError):
     default_advice = Text("Send a smaller request.", "Envoyez une demande plus petite.")
 
 
-class BodyTimeoutError(CarddError):
+class BodyTimeoutError(RefusedError):
     """The body did not arrive in time."""
 
     code = "request_timeout"
+    reason = "body_time"
     status = 408
     title = Text("The body did not arrive in time", "Le contenu n’est pas arrivé à temps")
     default_advice = Text("Send the request again, whole.", "Renvoyez la demande, en entier.")
@@ -192,10 +193,11 @@ class NotAcceptableError(CarddError):
     )
 
 
-class TooManyStreamsError(UnavailableError):
+class TooManyStreamsError(RefusedError, UnavailableError):
     """As many event streams are open as the daemon allows."""
 
     code = "too_many_streams"
+    reason = "streams"
     title = Text("Too many event streams are open", "Trop de flux d’événements sont ouverts")
     default_advice = Text(
         "Close a stream that is no longer needed, then connect again.",

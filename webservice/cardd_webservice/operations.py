@@ -16,7 +16,7 @@ from cardd.applications.types import KeyUse, Scope
 from cardd.cards.sessions import CardSession
 from cardd.errors import CarddError
 from cardd_webservice.guard.callers import CALLER, Caller
-from cardd_webservice.guard.policy import OWNER_SCOPE, Access, Demand
+from cardd_webservice.guard.policy import OWNER_SCOPE, Access, CallerKind, Demand
 from cardd_webservice.services import Services
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -69,6 +69,11 @@ class Call(Generic[T]):
         """What the caller is known under, for what is kept by application."""
         application = self.caller.application
         return () if application is None else (application.id, application.name)
+
+    @property
+    def with_token(self) -> bool:
+        """Whether a token came with the request: the owner's, or that of an application."""
+        return self.caller.kind in (CallerKind.OWNER, CallerKind.APPLICATION)
 
     def path(self, name: str) -> str:
         """Return a part of the path."""

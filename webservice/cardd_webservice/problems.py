@@ -53,6 +53,8 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
     except CarddError as error:
         if isinstance(error, RefusedError):
             await request.app[REFUSALS].note(error.reason)
+        elif error.status == HTTPStatus.TOO_MANY_REQUESTS:
+            await request.app[REFUSALS].note(error.code)
         if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.warning("request_failed", path=request.path, code=error.code, detail=error.detail.en)
         return problem(error, language)

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from cardd.cli.root import run_command
 from cardd.client import Client, ProblemError
 from tests.support.served import Served, served
 from tests.support.webservice import CARD, PIN
+from tests.support.webservice import authority as root_authority
 
 
 @pytest.fixture
@@ -98,3 +101,15 @@ def test_a_new_token_replaces_the_old_one_at_once(
     assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
     assert CARD in _cardd(capfdbinary, "cards")
     assert application.get("/cards").status == 200
+
+
+def test_the_authority_of_tls_is_shown_where_there_is_one(
+    daemon: Served, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert "web.tls" in _cardd(capfdbinary, "tls", "ca", code=1)
+    authority = tmp_path / "tls" / "ca.pem"
+    authority.parent.mkdir()
+    shown = root_authority().certificate
+    authority.write_bytes(shown.public_bytes(Encoding.PEM))
+    assert shown.fingerprint(hashes.SHA256()).hex() in _cardd(capfdbinary, "tls", "ca")
+    assert json.loads(_cardd(capfdbinary, "tls", "ca", "--json"))["path"] == str(authority)

@@ -12,13 +12,12 @@ from cardd.alerts.alerts import AlertView
 from cardd.errors import CarddError
 from cardd.health import HealthPart
 from cardd.text import Text
-from cardd_webservice.guard.policy import ANY_SCOPE, Access, CallerKind
+from cardd_webservice.guard.policy import ANY_SCOPE, Access
 from cardd_webservice.operations import Call, Nothing, Operation, Reply
 from cardd_webservice.services import Services
 
 #: Seconds that all parts together have to answer.
 _PATIENCE = 3.0
-_TOLD_DETAILS = frozenset({CallerKind.OWNER, CallerKind.APPLICATION})
 _NO_ANSWER = Text("does not answer in time", "ne répond pas à temps")
 
 
@@ -37,7 +36,7 @@ async def get_health(call: Call[Nothing]) -> Reply:
     well = all(part.ok for part in parts)
     status: Literal["ok", "failing"] = "ok" if well else "failing"
     health = Health(status=status)
-    if call.caller.kind in _TOLD_DETAILS:
+    if call.with_token:
         alerts = await raised_alerts(call.services)
         health = Health(status=status, version=__version__, parts=tuple(parts), alerts=alerts)
     return Reply(health, status=HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE)
@@ -53,7 +52,7 @@ async def get_readiness(call: Call[Nothing]) -> Reply:
     missing = [part for part in await health_parts(call.services) if part.needed and not part.ok]
     health = Health(
         status="failing" if missing else "ok",
-        parts=tuple(missing) if call.caller.kind in _TOLD_DETAILS else None,
+        parts=tuple(missing) if call.with_token else None,
     )
     return Reply(health, status=HTTPStatus.SERVICE_UNAVAILABLE if missing else HTTPStatus.OK)
 
