@@ -42,7 +42,18 @@ need curl "the examples" command -v curl
 need jq "the examples" command -v jq
 if [ "${1:-}" = --with-tests ]; then
     need chromium "the tests of the pages" command -v chromium
-    need default-jre-headless "the tests of the Java trust store" command -v keytool
+    need default-jre-headless "the tests with Java" command -v keytool
+    need gnutls-bin "the attacks with p11tool" command -v p11tool
+    need nginx-light "the tests with nginx" test -x /usr/sbin/nginx
+    need libnss3-tools "the tests with Firefox’s NSS" command -v modutil
+    need libtpm2-pkcs11-1 "the tests with a TPM" one_of /usr/lib/*/libtpm2_pkcs11.so.1
+    need libtpm2-pkcs11-tools "the attacks on a TPM" command -v tpm2_ptool
+    need tpm2-tools "the attacks on a TPM" command -v tpm2_load
+    need swtpm "a TPM in software" command -v swtpm
+    need tpm2-abrmd "a TPM in software" test -x /usr/sbin/tpm2-abrmd
+    need libtss2-tcti-tabrmd0 "a TPM in software" one_of /usr/lib/*/libtss2-tcti-tabrmd.so.0
+    need dbus-daemon "a TPM in software" command -v dbus-daemon
+    need dbus-bin "a TPM in software" command -v dbus-send
 fi
 need ca-certificates "the installation of Python packages" test -e /etc/ssl/certs/ca-certificates.crt
 
