@@ -45,10 +45,20 @@ if [[ " $* " = *" --with-tests "* ]]; then
     need postgresql "the tests of the shared database" one_of /usr/lib/postgresql/*/bin/initdb
     need iproute2 "the tests of several machines" command -v ip
     need prometheus "promtool: the tests of the alert rules" command -v promtool
-    need default-jre-headless "the tests of the Java trust store" command -v keytool
-    need nginx-light "the tests of programs that read revocation lists" test -x /usr/sbin/nginx
+    need default-jre-headless "the tests with Java" command -v keytool
+    need nginx-light "the tests with nginx" test -x /usr/sbin/nginx
     need haproxy "the tests of programs that read revocation lists" test -x /usr/sbin/haproxy
     need socat "the tests of programs that read revocation lists" command -v socat
+    need gnutls-bin "the attacks with p11tool" command -v p11tool
+    need libnss3-tools "the tests with Firefox’s NSS" command -v modutil
+    need libtpm2-pkcs11-1 "the tests with a TPM" one_of /usr/lib/*/libtpm2_pkcs11.so.1
+    need libtpm2-pkcs11-tools "the attacks on a TPM" command -v tpm2_ptool
+    need tpm2-tools "the attacks on a TPM" command -v tpm2_load
+    need swtpm "a TPM in software" command -v swtpm
+    need tpm2-abrmd "a TPM in software" test -x /usr/sbin/tpm2-abrmd
+    need libtss2-tcti-tabrmd0 "a TPM in software" one_of /usr/lib/*/libtss2-tcti-tabrmd.so.0
+    need dbus-daemon "a TPM in software" command -v dbus-daemon
+    need dbus-bin "a TPM in software" command -v dbus-send
 fi
 if [[ " $* " = *" --with-bench "* ]]; then
     need dirmngr "the benchmarks of revocation lists" command -v dirmngr

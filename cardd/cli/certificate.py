@@ -20,6 +20,9 @@ from cardd.client import Answer, segment
 from cardd.orders.errors import PrivateKeyStaysError
 from cardd.orders.types import CertificateState, CertificateSummary, CertificateView
 
+#: What a file with the private key in it would be called.
+_PKCS12 = ("p12", "pfx", "pkcs12")
+
 
 @click.group("certificate", cls=Group)
 def command() -> None:
@@ -90,11 +93,11 @@ def show(options: Options, *, serial: str) -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["pem", "der", "chain", "p12"]),
+    type=click.Choice(["pem", "der", "chain", *_PKCS12]),
     default="pem",
     show_default=True,
     help="pem: the certificate; der: the same in binary; chain: the certificate and its issuers, PEM; "
-    "p12: does not exist, since private keys stay on their token; says what to do instead.",
+    "p12, pfx, pkcs12: do not exist, since private keys stay on their token; say what to do instead.",
 )
 @click.option(
     "--output", type=click.Path(dir_okay=False), help="Write to this file instead of standard output."
@@ -102,7 +105,7 @@ def show(options: Options, *, serial: str) -> None:
 @pass_options
 def download(options: Options, *, serial: str, form: str, output: str | None) -> None:
     """Download a certificate, or its whole chain."""
-    if form == "p12":
+    if form in _PKCS12 or (output is not None and Path(output).suffix.lower()[1:] in _PKCS12):
         raise PrivateKeyStaysError.of_certificate()
     client, path = options.client(), f"/certificates/{segment(serial)}"
     match form:

@@ -16,6 +16,7 @@ from cardd.cli.output import note, print_json
 from cardd.cli.secrets import read_passphrase
 from cardd.client import Answer, Client, segment
 from cardd.custody.possession import message
+from cardd.logs import configure_logs
 from cardd.orders.types import OrderView, PossessionProof
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -25,6 +26,10 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.argument("order_id", metavar="ORDER")
 @click.option(
     "--key", "key_file", type=_FILE, help="Sign with this private key (PEM); it stays on this machine."
+)
+@click.option("--uri", help="Sign with the key on a token of yours that this pkcs11: URI names (RFC 7512).")
+@click.option(
+    "--module", "module_file", type=_FILE, help="The token's PKCS#11 module; default: PKCS11_MODULE_PATH."
 )
 @click.option("--passphrase-file", help="The key file's passphrase is the first line of this file.")
 @click.option(
@@ -40,20 +45,23 @@ def prove(
     *,
     order_id: str,
     key_file: Path | None,
+    uri: str | None,
+    module_file: Path | None,
     passphrase_file: str | None,
     message_file: Path | None,
     signature_file: Path | None,
 ) -> None:
     """Prove that you hold the key of ORDER's CSR; without it, the order is not retrieved.
 
-    With --key, the key in the file signs. A key elsewhere signs what --message wrote (SHA-256 with RSA PKCS#1 v1.5
+    With --key, the key in the file signs; with --uri, a key on a token, whose PIN is asked for or is in the URI's
+    pin-source. A key elsewhere signs what --message wrote (SHA-256 with RSA PKCS#1 v1.5
     or PSS, or ECDSA in DER), and --signature sends the result.
     """
-    if sum(each is not None for each in (key_file, message_file, signature_file)) != 1:
+    if sum(each is not None for each in (key_file, uri, message_file, signature_file)) != 1:
         raise click.UsageError(
             say(
-                "Give one of --key, --message and --signature.",
-                "Donnez une des options --key, --message et --signature.",
+                "Give one of --key, --uri, --message and --signature.",
+                "Donnez une des options --key, --uri, --message et --signature.",
             )
         )
     client, path = options.client(), f"/orders/{segment(order_id)}"
@@ -62,6 +70,12 @@ def prove(
     elif key_file is not None:
         key = _loaded(key_file, passphrase_file)
         print_order(options, _sent(client, path, _signature(key, _to_sign(client, path))))
+    elif uri is not None:
+        from cardd.cli.owntokens import sign_on_own_token  # noqa: PLC0415  the other ways do without a module
+
+        configure_logs(options.settings().log)
+        signature = sign_on_own_token(uri, module_file, _to_sign(client, path))
+        print_order(options, _sent(client, path, signature))
     elif message_file is not None:
         message_file.write_bytes(_to_sign(client, path))
         if options.json:

@@ -19,6 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cardd.errors import ConflictError
+from cardd.events import EventType
 from cardd.store import Store, StoreUnavailableError, Transaction
 from cardd.store.tables import blocked_keys, certificates, key_intents, key_registry, tokens
 from cardd.text import Text
@@ -205,8 +206,9 @@ class KeyIntents:
         """Destroy the key of an intent that still stands; where that fails, the next start tries again."""
         if not await self._stands(intent):
             return False
+        destroyed = 0
         try:
-            await self._tokens.destroy(intent.token_serial, kinds=_OF_A_KEY, key_id=intent.key_id)
+            destroyed = await self._tokens.destroy(intent.token_serial, kinds=_OF_A_KEY, key_id=intent.key_id)
         except TokenNotFoundError:
             _log.warning("custody.intent_without_token", token=intent.token_serial)
         except TokenError as error:
@@ -214,6 +216,10 @@ class KeyIntents:
             return False
         async with self._store.transaction() as tx:
             await intent.fulfil(tx)
+            if destroyed:
+                subject, facts = f"token:{intent.token_serial}", {"key_id": intent.key_id.hex()}
+                tx.journal("key.destroyed", subject, reason="its making or its end was cut short", **facts)
+                tx.publish(EventType.KEY_DESTROYED, subject, **facts)
         return True
 
     async def _stands(self, intent: KeyIntent) -> bool:

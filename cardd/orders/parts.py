@@ -14,6 +14,7 @@ from cardd.igc.pki import Pki
 from cardd.orders.codes import CODE_POLICY, CodePolicy
 from cardd.settings import Settings
 from cardd.store import Store
+from cardd_pkcs11.errors import ModuleMissingError
 from cardd_pkcs11.operations import TokenOperations
 from cardd_pkcs11.profiles import load_profile
 from cardd_pkcs11.types import KeyId, TokenSerial
@@ -61,15 +62,23 @@ class KeyPlace:
 def key_uri(place: KeyPlace, vault: PinVault) -> str:
     """Return the `pkcs11:` URI of a private key (RFC 7512), with the file of its token's PIN where there is one."""
     serial = TokenSerial(place.token_serial)
-    # Other programs see no serial that only this daemon knows.
-    ours = place.module is not None and load_profile(place.module).quirks.shares_serial
     return str(
         Pkcs11Uri(
             token=place.token_label,
-            serial=None if ours else serial,
+            serial=None if _serial_is_ours(place.module) else serial,
             label=place.label,
             key_id=KeyId(bytes.fromhex(place.key_id)),
             type=ObjectType.PRIVATE,
             pin_file=vault.pin_file(serial) if place.daemon_holds_pin else None,
         )
     )
+
+
+def _serial_is_ours(module: str | None) -> bool:
+    """Tell whether the serial was made by this daemon, because the module has none: other programs do not see it."""
+    if module is None:
+        return False
+    try:
+        return load_profile(module).quirks.shares_serial
+    except ModuleMissingError:
+        return False

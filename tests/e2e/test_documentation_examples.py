@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.support.running import RunningDaemon
+from tests.support.softhsm import require_tool
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -97,7 +98,11 @@ def test_what_keeps_keys_where_they_are_is_shown_as_described(daemon: RunningDae
     assert "error:" not in printed, printed
 
 
-def test_keys_are_used_from_openssl_as_described(daemon: RunningDaemon, tree: Path) -> None:
+def test_keys_are_used_from_other_programs_as_described(daemon: RunningDaemon, tree: Path) -> None:
+    for tool in ("keytool", "modutil", "certutil"):
+        require_tool(tool)
+    if not Path("/usr/sbin/nginx").exists():
+        pytest.skip("nginx is not installed")
     page = TOP / "docs" / "keys-from-programs.md"
     printed = _follow(
         _script(TOP / "README.md", "A first order").partition("check()")[0] + _script(page), daemon, tree
@@ -105,6 +110,9 @@ def test_keys_are_used_from_openssl_as_described(daemon: RunningDaemon, tree: Pa
     assert printed.count("Verified OK") == 2, printed
     assert "CN=MY-SERVICE" in printed.partition("Verified OK")[2], printed
     assert "token initialized" in printed, printed
+    assert "Certificate request self-signature verify OK" in printed, printed
+    assert "served with the key on the token" in printed, printed
+    assert re.search(r":MY-SERVICE +u,u,u", printed), printed
 
 
 def test_an_application_is_paired_as_described(daemon: RunningDaemon, tree: Path) -> None:
@@ -119,6 +127,7 @@ def test_a_key_of_one_s_own_proves_itself_as_described(daemon: RunningDaemon, tr
     first_line = 'export CARDD_STATE_DIR="$CARDD_STATE_DIR"\n'
     printed = _follow(first_line + _script(TOP / "docs" / "possession.md"), daemon, tree)
     assert "mine.pem: OK" in printed, printed
+    assert re.search(r"possession +proven", printed), printed
     assert "error:" not in printed, printed
 
 

@@ -107,7 +107,7 @@ def test_an_expired_nonce_is_replaced_first(demo: FakeDaemon, cardd: Cardd, tmp_
 def test_one_way_to_prove_is_chosen(demo: FakeDaemon, cardd: Cardd, options: tuple[str, ...]) -> None:
     done = cardd("key", "prove", "order-1", *options)
     assert done.code == 2
-    assert "one of --key, --message and --signature" in done.err
+    assert "one of --key, --uri, --message and --signature" in done.err
     assert demo.asked == []
 
 
@@ -148,8 +148,13 @@ def test_a_key_is_blocked_with_its_reason(fake: FakeDaemon, cardd: Cardd) -> Non
     assert msgspec.json.decode(done.out)["reason"] == "leaked"
 
 
-def test_a_pkcs12_file_is_refused_with_what_to_do_instead(fake: FakeDaemon, cardd: Cardd) -> None:
-    done = cardd("certificate", "download", "0a1b", "--format", "p12")
+@pytest.mark.parametrize(
+    "options", [("--format", "p12"), ("--format", "pfx"), ("--output", "me.p12"), ("--output", "ME.PFX")]
+)
+def test_a_pkcs12_file_is_refused_with_what_to_do_instead(
+    fake: FakeDaemon, cardd: Cardd, options: tuple[str, ...]
+) -> None:
+    done = cardd("certificate", "download", "0a1b", *options)
     assert (done.code, done.out) == (1, "")
     assert "no copy of it can be made" in done.err
     assert "pkcs11_uri" in done.err

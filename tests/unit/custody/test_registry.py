@@ -19,7 +19,7 @@ from cardd.custody.registry import (
     release,
     spki_hash,
 )
-from cardd.events import EventBus
+from cardd.events import EventBus, EventType
 from cardd.store import Store, tables
 from cardd_pkcs11 import protocol
 from cardd_pkcs11.errors import HostLostError
@@ -214,6 +214,9 @@ async def test_a_key_that_cannot_be_destroyed_now_is_destroyed_at_the_next_start
     tokens.before = None
     assert await intents.recover() == 1
     assert tokens.tokens[serial].objects == []
+    (line,) = [line for line in await store.journal() if line.action == "key.destroyed"]
+    assert (line.subject, line.details["key_id"]) == (f"token:{serial}", intent.key_id.hex())
+    assert [event.type for event in await store.events_after(0)] == [EventType.KEY_DESTROYED]
 
 
 async def test_an_intent_whose_token_is_gone_is_settled(store: Store, tokens: MemoryTokens) -> None:

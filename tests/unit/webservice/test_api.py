@@ -175,6 +175,14 @@ async def test_a_pkcs12_file_is_refused_with_what_to_do_instead(service: Running
     assert "pkcs11_uri" in problem["advice"]
 
 
+@pytest.mark.parametrize("ending", ["?format=p12", "?format=pfx", "?format=pkcs12", ".p12", ".pfx"])
+async def test_a_pkcs12_file_asked_for_by_address_is_refused_in_the_same_words(
+    service: Running, ending: str
+) -> None:
+    status, problem = await service.json("GET", CERTIFICATES + ending)
+    assert (status, problem["type"]) == (406, "urn:cardd:error:private_key_stays")
+
+
 async def test_who_takes_a_pkcs12_file_or_json_gets_json(service: Running) -> None:
     status, view = await service.json(
         "GET", CERTIFICATES, headers={"Accept": "application/x-pkcs12, application/json;q=0.1"}

@@ -2,7 +2,9 @@
 
 import re
 from http import HTTPMethod, HTTPStatus
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from cardd.cards.errors import CardRemovedError, CardSessionEndedError, CardSessionRequiredError
 from cardd.custody.errors import WeakKeyError
@@ -34,7 +36,7 @@ from cardd.text import Text
 from cardd_webservice.errors import NotAcceptableError
 from cardd_webservice.guard.policy import Access
 from cardd_webservice.negotiation import preferred
-from cardd_webservice.operations import JSON, ORDER, READ, REVOKE, Call, Nothing, Operation, Parameter, Reply
+from cardd_webservice.operations import JSON, ORDER, READ, REVOKE, Call, Operation, Parameter, Reply
 from cardd_webservice.paging import Cursor, Limit, split_query
 from cardd_webservice.pem import pem_chain
 
@@ -52,6 +54,17 @@ PEM_CHAIN = "application/pem-certificate-chain"
 _MEDIA_TYPES = (JSON, DER, PEM_CHAIN)
 #: Names that a PKCS#12 file goes by (RFC 7292; browsers say the second).
 _PKCS12 = ("application/pkcs12", "application/x-pkcs12")
+_PKCS12_ENDINGS = (".p12", ".pfx")
+
+
+class FormQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The form that a certificate is asked for in, where `Accept` does not say it."""
+
+    format: Literal["json", "der", "chain", "p12", "pfx", "pkcs12"] | None = None
+
+
+#: None for the form that does not exist.
+_FORMS = {"json": JSON, "der": DER, "chain": PEM_CHAIN, "p12": None, "pfx": None, "pkcs12": None}
 
 
 class CertificateQuery(CertificateFilters, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -67,9 +80,9 @@ async def list_certificates(call: Call[CertificateQuery]) -> Reply:
     return Reply(await call.services.certificates.list(filters, page, call.session))
 
 
-async def get_certificate(call: Call[Nothing]) -> Reply:
+async def get_certificate(call: Call[FormQuery]) -> Reply:
     """Answer one certificate: as JSON with its history, as DER, or as PEM with its chain (RFC 8555 §9.1)."""
-    media_type = _media_type(call.request.headers.get("Accept", ""))
+    media_type = _media_type(call.given, call.request.headers.get("Accept", ""))
     view = await call.services.certificates.get(_serial(call), call.session)
     headers = {"Vary": "Accept"}
     match media_type:
@@ -102,8 +115,13 @@ async def block_key(call: Call[KeyBlockRequest]) -> Reply:
     return Reply(await call.services.certificates.block_key(call.path("spki_sha256"), call.given))
 
 
-def _media_type(accept: str) -> str:
+def _media_type(query: FormQuery, accept: str) -> str:
     """Return the representation to answer with; raises `PrivateKeyStaysError` for who takes a PKCS#12 alone."""
+    if query.format is not None:
+        asked = _FORMS[query.format]
+        if asked is None:
+            raise PrivateKeyStaysError.of_certificate()
+        return asked
     try:
         return preferred(accept, _MEDIA_TYPES)
     except NotAcceptableError:
@@ -114,6 +132,8 @@ def _media_type(accept: str) -> str:
 
 def _serial(call: Call[Any]) -> str:
     given = call.path("serial")
+    if given.lower().endswith(_PKCS12_ENDINGS):
+        raise PrivateKeyStaysError.of_certificate()
     if not _HEXADECIMAL.fullmatch(given):
         raise NotFoundError.of(Text("certificate", "certificat"), given)
     return given.lower()
@@ -135,7 +155,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         path="/certificates/{serial}",
         handler=get_certificate,
         scopes=READ | ORDER | REVOKE,
-        takes=Nothing,
+        takes=FormQuery,
         answers=CertificateView,
         summary="Show or download a certificate",
         tag=_TAG,

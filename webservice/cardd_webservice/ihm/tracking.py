@@ -2,10 +2,12 @@
 
 from enum import StrEnum
 from typing import TypeVar
+from urllib.parse import quote
 
 from aiohttp import web
 
 from cardd.errors import CarddError, NotFoundError
+from cardd.orders.errors import PrivateKeyStaysError
 from cardd.orders.filters import CertificateFilters, OrderFilters
 from cardd.orders.offers import USAGE_LABELS
 from cardd.orders.paging import PageRequest
@@ -70,13 +72,11 @@ async def cancel_order(visit: Visit) -> web.StreamResponse:
 async def show_certificate(visit: Visit, error: CarddError | None = None) -> web.StreamResponse:
     """Show one certificate: what it says, how to use it, and its history."""
     certificate = await _certificate(visit)
-    tokens = {token.label: token for token in await visit.services.tokens()}
-    modules = sorted({token.module_path for token in tokens.values()})
     return visit.page(
         "certificate.html",
         certificate=certificate,
         usage_labels=USAGE_LABELS,
-        module=modules[0] if modules else _MODULE,
+        module=await _module_of(visit, certificate),
         error=error,
     )
 
@@ -115,6 +115,8 @@ async def download(visit: Visit) -> web.StreamResponse:
         case "chaine.pem":
             whole = (certificate.certificate, *certificate.chain)
             body, media_type = pem_chain(whole), "application/pem-certificate-chain"
+        case "certificat.p12" | "certificat.pfx":
+            raise PrivateKeyStaysError.of_certificate()
         case other:
             raise NotFoundError.of(Text("download", "téléchargement"), other)
     name = f"{certificate.serial[:16]}-{visit.path('kind')}"
@@ -135,6 +137,15 @@ def _member(kind: type[S], value: str) -> S | None:
 
 def _sought(visit: Visit) -> str | None:
     return visit.query("q")[:200] or None
+
+
+async def _module_of(visit: Visit, certificate: CertificateView) -> str:
+    """Return the path of the module that holds the certificate's key, SoftHSM's where that is not known."""
+    uri = certificate.pkcs11_uri or ""
+    for token in await visit.services.tokens():
+        if f"token={quote(token.label, safe='')};" in uri:
+            return token.module_path
+    return _MODULE
 
 
 def _page(visit: Visit) -> PageRequest:
