@@ -1,6 +1,6 @@
 """Every group of cases, in the order of the table."""
 
-from bench import issuing, keys, lists, readers, revocation, revoking, signing, starting
+from bench import answers, issuing, keys, lists, readers, revocation, revoking, signing, starting
 from bench.frame import Group
 
 GROUPS: tuple[Group, ...] = (
@@ -9,6 +9,7 @@ GROUPS: tuple[Group, ...] = (
     signing.GROUP,
     revocation.GROUP,
     revoking.GROUP,
+    answers.GROUP,
     readers.GROUP,
     starting.GROUP,
     lists.GROUP,

@@ -154,26 +154,17 @@ def _copied(database: sqlite3.Connection, model: str, revoked: int, in_force: in
     now = datetime.now(UTC).replace(microsecond=0)
     serials = [f"{secrets.randbits(_SERIAL_BITS) | 1 << _SERIAL_BITS:x}" for _ in range(revoked + in_force)]
     row |= {"order_id": None, "contacts": "[]", "token_serial": None, "key_id": None, "on_token": 1}
-    bad = row | {"revoked_at": row["issued_at"], "revocation_reason": "superseded"}
     statement = f"INSERT INTO certificates VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 (only marks)
-    database.executemany(
-        statement,
-        (
-            tuple(
-                (
-                    bad
-                    | {
-                        "serial": serial,
-                        "crl_entry": encode_entry(int(serial, 16), now, RevocationReason.SUPERSEDED),
-                    }
-                ).values()
-            )
-            for serial in serials[:revoked]
-        ),
-    )
-    database.executemany(
-        statement, (tuple((row | {"serial": serial}).values()) for serial in serials[revoked:])
-    )
+
+    def values(number: int) -> tuple[Any, ...]:
+        serial = serials[number]
+        copied = row | {"serial": serial, "spki_sha256": f"{serial:0>64}"}
+        if number < revoked:
+            copied["revoked_at"], copied["revocation_reason"] = row["issued_at"], "superseded"
+            copied["crl_entry"] = encode_entry(int(serial, 16), now, RevocationReason.SUPERSEDED)
+        return tuple(copied.values())
+
+    database.executemany(statement, map(values, range(len(serials))))
     return serials[revoked:]
 
 

@@ -10,6 +10,7 @@ one of its lists ages, and an answer is a look-up in each of them.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 from cryptography import x509
@@ -74,15 +75,25 @@ def covers_of(sources: Iterable[Source]) -> dict[SpkiHash, tuple[Cover, ...]]:
     """Return which sources speak of the certificates of each CA key."""
     found: dict[SpkiHash, tuple[Cover, ...]] = {}
     for source in sources:
-        own = comparable(source.signer.subject)
-        issuer = repr(own).encode()
-        for authority in (source.signer, *source.others):
-            direct = comparable(authority.subject) == own
-            cover = Cover(source.id, issuer_prefix(authority.subject), direct, issuer)
-            spki = spki_sha256(authority)
+        for spki, cover in _covers_by(source.id, source.signer, source.others):
             if cover not in found.get(spki, ()):
                 found[spki] = (*found.get(spki, ()), cover)
     return found
+
+
+@lru_cache(maxsize=4096)  # asked after every change of any source, of certificates that hardly ever do
+def _covers_by(
+    source: CrlId, signer: x509.Certificate, others: tuple[x509.Certificate, ...]
+) -> tuple[tuple[SpkiHash, Cover], ...]:
+    own = comparable(signer.subject)
+    issuer = repr(own).encode()
+    return tuple(
+        (
+            spki_sha256(authority),
+            Cover(source, issuer_prefix(authority.subject), comparable(authority.subject) == own, issuer),
+        )
+        for authority in (signer, *others)
+    )
 
 
 def target_of(certificate: x509.Certificate) -> Target:
