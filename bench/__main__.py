@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bench.frame import Asked, Line, Result, perform
 from bench.groups import GROUPS
-from bench.report import report_of, table
+from bench.report import report_of, summary, table
 
 
 def main() -> int:
@@ -30,7 +30,9 @@ def main() -> int:
             directory = Path(scratch) / group.name
             directory.mkdir()
             asked = Asked(directory, names, arguments.peers)
-            measured += perform(group, asked, rounds=arguments.rounds, progress=progress.print)
+            for each in perform(group, asked, rounds=arguments.rounds, progress=progress.print):
+                measured.append(each)
+                progress.print(f"  {summary(each)}")
     report = report_of(measured)
     if arguments.json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report)) + b"\n")

@@ -155,19 +155,43 @@ def trace(curve: Curve, work: Points | Missing) -> Line:
 def perform(
     group: Group, asked: Asked, *, rounds: int | None, progress: Callable[[str], Any]
 ) -> Iterator[Result | Line]:
-    """Open a group and measure what is asked of it, in the order of its declaration."""
+    """Open a group and measure what is asked of it, in the order of its declaration.
+
+    What fails is told of where its figures would stand, and costs no other case its own.
+    """
     wanted = [each for each in group.declared if each.name in asked.names]
     if not wanted:
         return
     progress(group.name)
-    with group.opened(asked) as work:
+    measured: set[str] = set()
+    try:
+        with group.opened(asked) as work:
+            for each in wanted:
+                progress(each.name)
+                found = work.get(each.name, Missing("the group does not offer it"))
+                measured.add(each.name)
+                yield _one(each, found, rounds)
+    except Exception as error:  # noqa: BLE001 (a group that cannot be opened leaves the others to be measured)
         for each in wanted:
-            progress(each.name)
-            found = work.get(each.name, Missing("the group does not offer it"))
-            if isinstance(each, Case):
-                yield measure(each, _of_kind(Pair, found), rounds)
-            else:
-                yield trace(each, _of_kind(Points, found))
+            if each.name not in measured:
+                yield _one(each, Missing(_reason(error)), rounds)
+
+
+def _one(each: Case | Curve, found: Pair | Points | Missing, rounds: int | None) -> Result | Line:
+    try:
+        if isinstance(each, Case):
+            return measure(each, _of_kind(Pair, found), rounds)
+        return trace(each, _of_kind(Points, found))
+    except Exception as error:  # noqa: BLE001 (as above)
+        if isinstance(each, Case):
+            return Result(case=each, why_missing=_reason(error))
+        return Line(curve=each, why_missing=_reason(error))
+
+
+def _reason(error: Exception) -> str:
+    """Say in one line what went wrong."""
+    text = str(error).splitlines()
+    return f"it failed: {type(error).__name__} {text[0][:200] if text else ''}".rstrip()
 
 
 def _judged(target: Target, ours: Sequence[float], beside: Sequence[float]) -> list[float]:

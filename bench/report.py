@@ -70,6 +70,16 @@ def cells(result: Result) -> tuple[str, str, str, str, str, str]:
     )
 
 
+def summary(measured: Result | Line) -> str:
+    """Return one line for whoever waits for the table."""
+    if measured.why_missing is not None:
+        return f"not measured: {measured.why_missing}"
+    if isinstance(measured, Line):
+        return f"{len(measured.points)} sizes"
+    _, ours, beside, spread, wanted, met = cells(measured)
+    return f"{ours}; {beside}; {spread}; {wanted}: {met}"
+
+
 def bound(target: Target, unit: str = "") -> str:
     """Return a target in words."""
     sign = _SIGNS[target.bound]

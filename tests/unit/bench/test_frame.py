@@ -1,13 +1,30 @@
 """The benchmarks' frame: rounds alternate, targets are judged, runs are compared, charts are drawn."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from xml.etree import ElementTree
 
 import msgspec
 import pytest
 
 from bench.check import regressions
-from bench.frame import Case, Curve, Line, Missing, Pair, Points, Result, Target, measure, trace
+from bench.frame import (
+    Asked,
+    Case,
+    Curve,
+    Group,
+    Line,
+    Missing,
+    Pair,
+    Points,
+    Result,
+    Target,
+    Work,
+    measure,
+    perform,
+    trace,
+)
 from bench.groups import GROUPS
 from bench.page import charts, page, times_better
 from bench.report import Report, cells, report_of, table
@@ -55,6 +72,31 @@ def test_a_target_is_on_the_ratio_the_difference_or_ours(target: Target, median:
 def test_what_cannot_be_measured_says_why() -> None:
     result = measure(case(Target("ratio", "at most", 1)), Missing("no token"))
     assert (result.met, cells(result)[1]) == (None, "not measured: no token")
+
+
+def test_what_fails_costs_no_other_case_its_figures(tmp_path: Path) -> None:
+    target = Target("ours", "at most", 1)
+    cases = [Case(name=f"g/{name}", ours=name, unit="ms", target=target, rounds=1) for name in "abc"]
+
+    def fail() -> float:
+        raise RuntimeError("the token is gone\nand more")
+
+    @contextmanager
+    def opened(_: Asked) -> Iterator[Work]:
+        yield {"g/a": Pair(fail), "g/b": Pair(lambda: 1.0)}
+
+    @contextmanager
+    def closed(_: Asked) -> Iterator[Work]:
+        raise RuntimeError("no daemon")
+        yield {}
+
+    asked = Asked(tmp_path, [each.name for each in cases], None)
+    reasons = [
+        [each.why_missing for each in perform(Group("g", cases, way), asked, rounds=None, progress=str)]
+        for way in (opened, closed)
+    ]
+    gone, none = "it failed: RuntimeError the token is gone", "it failed: RuntimeError no daemon"
+    assert reasons == [[gone, None, "the group does not offer it"], [none] * 3]
 
 
 def test_a_curve_has_a_figure_for_each_size() -> None:
