@@ -310,7 +310,9 @@ def test_a_token_copied_to_another_machine_is_put_into_quarantine_on_both_until_
     _until(lambda: _quarantine(enrolled.second, token["serial"]) == "elsewhere")
     refused = _retrieve(enrolled.second, answer.json["id"], session)
     assert (refused.status, refused.json["type"]) == (409, "urn:cardd:error:token_quarantined")
+    enrolled.member.stop()
     shutil.rmtree(copy)
+    enrolled.member.start()
     path = f"/api/v1/tokens/{token['serial']}/quarantine"
     assert enrolled.second.call("POST", path, {"decision": "release"}).status == 200
     _check_keys(enrolled.member)
