@@ -108,6 +108,7 @@ class CrlPublisher:
         self._lists: dict[tuple[CaName, ListKind], PublishedList] = {}
         self._bases: dict[CaName, PublishedList] = {}
         self._turns: dict[CaName, asyncio.Lock] = {}
+        self._turn_here = asyncio.Lock()
 
     def current(self, issuer: CaName, kind: ListKind) -> PublishedList:
         """Return the list as published last; `KeyError` before the first start has published."""
@@ -164,41 +165,47 @@ class CrlPublisher:
             await self._publish_all(names)
 
     async def _wanted(self) -> list[CaName]:
-        table = tables.authorities
-        async with self._store.read() as connection:
-            wanted = await connection.execute(sa.select(table.c.name).where(table.c.crl_wanted))
-            return [CaName(name) for name in wanted.scalars()]
-
-    async def _published_elsewhere(self) -> None:
-        """Wait until the machines with the CA keys have published what is wanted."""
-        try:
-            async with asyncio.timeout(_ANOTHER_SECONDS):
-                while await self._unpublished():
-                    self._followed.clear()
-                    await self._followed.wait()
-        except TimeoutError:
-            _log.warning("crl.not_published_yet", why="no machine with the CA keys has published it")
-
-    async def _unpublished(self) -> bool:
-        """Tell whether a list is wanted, or numbered and not here yet."""
+        """Return the CAs whose list is wanted, or numbered and not here yet."""
         table = tables.authorities
         columns = sa.select(table.c.name, table.c.crl_wanted, table.c.crl_number)
         async with self._store.read() as connection:
             rows = (await connection.execute(columns)).all()
         here = {name: found.number for (name, kind), found in self._lists.items() if kind is ListKind.FULL}
-        return any(row.crl_wanted or row.crl_number > here.get(CaName(row.name), 0) for row in rows)
+        return [
+            name
+            for name, row in ((CaName(row.name), row) for row in rows)
+            if row.crl_wanted or row.crl_number > here.get(name, 0)
+        ]
 
-    async def _publish_all(self, names: Iterable[CaName]) -> None:
-        await together(self._publish_in_turn(name) for name in names)
+    async def _published_elsewhere(self) -> None:
+        """Wait until the machines with the CA keys have published what is wanted."""
+        try:
+            async with asyncio.timeout(_ANOTHER_SECONDS):
+                while await self._wanted():
+                    self._followed.clear()
+                    await self._followed.wait()
+        except TimeoutError:
+            _log.warning("crl.not_published_yet", why="no machine with the CA keys has published it")
+
+    async def _publish_all(self, names: list[CaName]) -> None:
+        if not self._store.shared:
+            await together(self._publish_in_turn(name) for name in names)
+            return
+        async with self._turn_here:
+            due = [name for name in names if await self._is_due(name)]
+            if due:
+                await self._publish_among_machines(due)
+
+    async def _publish_among_machines(self, names: Iterable[CaName]) -> None:
+        """Publish while no other machine does; what another has published meanwhile is taken over."""
+        async with self._store.exclusively("lists", wait=_TURN_SECONDS) as alone:
+            await self.follow()
+            if alone:
+                await together(self._publish_in_turn(name) for name in names)
 
     async def _publish_in_turn(self, name: CaName) -> None:
-        async with (
-            self._turns.setdefault(name, asyncio.Lock()),
-            self._store.exclusively(f"lists of {name}", wait=_TURN_SECONDS) as alone,
-        ):
-            if self._store.shared:
-                await self.follow()
-            if alone and await self._is_due(name):
+        async with self._turns.setdefault(name, asyncio.Lock()):
+            if await self._is_due(name):
                 await self._publish(name)
 
     async def _is_due(self, name: CaName) -> bool:

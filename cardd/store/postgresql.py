@@ -31,7 +31,7 @@ CHANNEL: Final = "cardd_events"
 
 #: Connections kept for reading beside the writer.
 _READERS = 4
-_CONNECT_SECONDS = 5.0
+_CONNECT_SECONDS = 10.0
 _STATEMENT_SECONDS = 30.0
 _RECONNECT_SECONDS = 0.5
 _MIGRATION_SECONDS = 600.0

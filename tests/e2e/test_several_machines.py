@@ -293,7 +293,9 @@ def test_a_machine_whose_enrolment_was_taken_back_gets_nothing_signed(enrolled: 
     assert _retrieve(enrolled.member, answer.json["id"], session).status == 201
 
 
-def test_a_token_copied_to_another_machine_is_put_into_quarantine_on_both(enrolled: Machines) -> None:
+def test_a_token_copied_to_another_machine_is_put_into_quarantine_on_both_until_its_owner_decides(
+    enrolled: Machines,
+) -> None:
     _certificate(enrolled.second)
     answer, session = _order(enrolled.second, {"source": "token", "algorithm": "ec_p256"})
     token = next(
@@ -302,12 +304,20 @@ def test_a_token_copied_to_another_machine_is_put_into_quarantine_on_both(enroll
         if each["purpose"] == "structure"
     )
     directory = _token_directory(enrolled.second.state, token["serial"])
-    shutil.copytree(directory, enrolled.member.state / "softhsm" / "tokens" / directory.name)
-    noticed = _heard(enrolled.second, "key.copy_noticed", lambda: _check_keys(enrolled.member))
-    assert noticed < PATIENCE
+    copy = enrolled.member.state / "softhsm" / "tokens" / directory.name
+    shutil.copytree(directory, copy)
+    _heard(enrolled.second, "key.copy_noticed", lambda: _check_keys(enrolled.member))
     _until(lambda: _quarantine(enrolled.second, token["serial"]) == "elsewhere")
     refused = _retrieve(enrolled.second, answer.json["id"], session)
     assert (refused.status, refused.json["type"]) == (409, "urn:cardd:error:token_quarantined")
+    enrolled.member.stop()
+    shutil.rmtree(copy)
+    enrolled.member.start()
+    path = f"/api/v1/tokens/{token['serial']}/quarantine"
+    assert enrolled.second.call("POST", path, {"decision": "release"}).status == 200
+    _check_keys(enrolled.member)
+    assert _quarantine(enrolled.second, token["serial"]) is None
+    assert _retrieve(enrolled.second, answer.json["id"], session).status == 201
 
 
 def _check_keys(daemon: RunningDaemon) -> None:
