@@ -23,7 +23,7 @@ _READ = (
     "/api/v1/certificates?limit=20",
     "/api/v1/orders?limit=20",
     "/CRL/ACI-EL-ORG-TEST.crl",
-    "/api/v1/health/ready",
+    "/api/v1/cards",
 )
 
 
