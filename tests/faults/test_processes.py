@@ -44,12 +44,7 @@ def test_token_hosts_that_are_killed_cost_their_requests_and_nothing_else(
     start_daemon: DaemonStarter, tmp_path: Path
 ) -> None:
     daemon = start_daemon(tmp_path)
-    with Work(daemon) as work:
-        for _ in range(5):
-            work.wait_for_jobs(2)
-            for host in children(daemon.pid, "cardd_pkcs11.host"):
-                os.kill(host, signal.SIGKILL)
-        work.wait_for_jobs(2)
+    work = _killed_under_load(daemon, "cardd_pkcs11.host")
     work.check(tmp_path, HOST_LOST)
     assert daemon.call("GET", "/api/v1/health").status == 200
 
@@ -58,12 +53,7 @@ def test_an_index_worker_that_is_killed_makes_no_answer_wrong(
     start_daemon: DaemonStarter, tmp_path: Path
 ) -> None:
     daemon = start_daemon(tmp_path)
-    with Work(daemon) as work:
-        for _ in range(5):
-            work.wait_for_jobs(2)
-            for worker in children(daemon.pid, "cardd.revocation.indexer"):
-                os.kill(worker, signal.SIGKILL)
-        work.wait_for_jobs(2)
+    work = _killed_under_load(daemon, "cardd.revocation.indexer")
     work.check(tmp_path, set())
     issuer = next(
         each["issuer_spki_sha256"]
@@ -111,6 +101,17 @@ def test_a_confined_pcscd_that_is_killed_comes_back_with_its_cards(
         work.wait_for_jobs(2)
         eventually(lambda: _opens(daemon, serial))
     work.check(tmp_path, set())
+
+
+def _killed_under_load(daemon: RunningDaemon, named: str) -> Work:
+    """Kill the processes of a name again and again while callers work; return their work, all done."""
+    with Work(daemon) as work:
+        for _ in range(5):
+            work.wait_for_jobs(2)
+            for process in children(daemon.pid, named):
+                os.kill(process, signal.SIGKILL)
+        work.wait_for_jobs(2)
+    return work
 
 
 def _opens(daemon: RunningDaemon, serial: str) -> bool:

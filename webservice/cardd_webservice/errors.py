@@ -212,6 +212,23 @@ class PortTakenError(ConflictError):
     title = Text("The port is taken", "Le port est occupé")
 
 
+class ResourcesExhaustedError(UnavailableError):
+    """Descriptors, memory, processes or disk have run out on this machine."""
+
+    code = "resources_exhausted"
+    title = Text("This machine has run out of something", "Une ressource manque sur cette machine")
+    default_advice = Text(
+        "Send the same request again in a moment; the daemon's log names what is missing.",
+        "Renvoyez la même demande dans un instant ; le journal du démon nomme ce qui manque.",
+    )
+
+    @classmethod
+    def of(cls, error: OSError) -> "ResourcesExhaustedError":
+        """Make the error for what the system said."""
+        reason = error.strerror or type(error).__name__
+        return cls(Text(f"The system says: {reason}.", f"Le système répond : {reason}."), retry_after=2)
+
+
 class SocketRefusedError(CarddError):
     """The service manager handed over a socket that is not of this machine alone, or of several ports."""
 

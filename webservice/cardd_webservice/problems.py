@@ -1,5 +1,6 @@
 """The one place where errors become `application/problem+json` (RFC 9457)."""
 
+import errno
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -11,7 +12,12 @@ from aiohttp import web
 
 from cardd.errors import CarddError, InvalidFieldsError
 from cardd.text import Language, Text, preferred_language
-from cardd_webservice.errors import BodyTooLargeError, RefusedError, UnauthenticatedError
+from cardd_webservice.errors import (
+    BodyTooLargeError,
+    RefusedError,
+    ResourcesExhaustedError,
+    UnauthenticatedError,
+)
 from cardd_webservice.guard.refusals import REFUSALS
 
 MEDIA_TYPE = "application/problem+json"
@@ -23,6 +29,12 @@ _log = structlog.get_logger(__name__)
 _NO_SUCH_PATH = Text("Nothing is served under this path.", "Rien n’est servi sous ce chemin.")
 _SEE_OPENAPI = Text(
     "The calls are listed at `/api/v1/openapi.json`.", "Les appels sont listés dans `/api/v1/openapi.json`."
+)
+
+
+#: What the system says when descriptors, memory, processes or disk run out, wherever in the daemon that is met.
+_RUN_OUT = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 )
 
 
@@ -67,7 +79,10 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
         if error.status < HTTPStatus.BAD_REQUEST:
             raise
         return _http_problem(error, language)
-    except Exception:  # noqa: BLE001 (the one place that turns what nobody foresaw into an answer)
+    except Exception as error:  # noqa: BLE001 (the one place that turns what nobody foresaw into an answer)
+        if isinstance(error, OSError) and error.errno in _RUN_OUT:
+            _log.error("resources_exhausted", path=request.path, why=error.strerror)
+            return problem(ResourcesExhaustedError.of(error), language)
         return _unexpected(request, language)
 
 

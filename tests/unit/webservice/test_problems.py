@@ -1,5 +1,6 @@
 """Errors as callers see them."""
 
+import errno
 from datetime import UTC, datetime
 
 import msgspec
@@ -128,3 +129,13 @@ async def test_a_form_is_refused_with_the_field_in_french(service: Running) -> N
         assert response.status == 422
         found = await response.json(content_type=None)
     assert found["fields"] == [{"field": "offers", "problem": "doit avoir au moins 1 élément(s)"}]
+
+
+async def test_what_the_machine_has_run_out_of_is_a_503_to_be_repeated(service: Running) -> None:
+    headers = {"Card-Session": await service.session()}
+    service.orders.failure = OSError(errno.EMFILE, "Too many open files")
+    status, answer = await service.json("POST", "/api/v1/orders", json=order_request(), headers=headers)
+    assert (status, answer["type"]) == (503, "urn:cardd:error:resources_exhausted")
+    service.orders.failure = OSError(errno.ENOENT, "secret path")
+    status, answer = await service.json("POST", "/api/v1/orders", json=order_request(), headers=headers)
+    assert (status, "secret" in str(answer)) == (500, False)

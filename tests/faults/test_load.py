@@ -1,0 +1,87 @@
+"""Mixed work from 64 clients: no error that was not injected, and nothing that only grows."""
+
+import http.client
+import os
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import DaemonStarter
+from tests.support.running import RunningDaemon
+from tests.support.working import Work
+
+pytestmark = pytest.mark.slow
+
+#: How long it is worked, in seconds; an hour is `CARDD_LOAD_SECONDS=3600`.
+SECONDS = float(os.environ.get("CARDD_LOAD_SECONDS", "45"))
+WRITERS, READERS = 8, 56
+_READ = (
+    "/api/v1/certificates?limit=20",
+    "/api/v1/orders?limit=20",
+    "/CRL/ACI-EL-ORG-TEST.crl",
+    "/api/v1/cards",
+)
+
+
+class Reader(threading.Thread):
+    """A caller that reads one thing after the other; notes how long each took, and what went wrong."""
+
+    def __init__(self, daemon: RunningDaemon, until: float) -> None:
+        super().__init__(daemon=True)
+        self._daemon, self._until = daemon, until
+        self.seconds: list[float] = []
+        self.errors: list[str] = []
+
+    def run(self) -> None:
+        """Read until it is time."""
+        while time.monotonic() < self._until:
+            for path in _READ:
+                began = time.monotonic()
+                try:
+                    status = self._daemon.call("GET", path).status
+                except (OSError, http.client.HTTPException) as error:
+                    self.errors.append(repr(error))
+                    continue
+                self.seconds.append(time.monotonic() - began)
+                if status != 200:
+                    self.errors.append(f"{path}: {status}")
+
+
+def test_sixty_four_clients_see_no_error_and_the_daemon_does_not_grow(
+    start_daemon: DaemonStarter, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    daemon = start_daemon(tmp_path)
+    work = Work(daemon)
+    work.begin(WRITERS)
+    until = time.monotonic() + SECONDS
+    readers = [Reader(daemon, until) for _ in range(READERS)]
+    for reader in readers:
+        reader.start()
+    work.wait_for_jobs(WRITERS)
+    half = _size(daemon)
+    for reader in readers:
+        reader.join()
+    work.end()
+    end = _size(daemon)
+    assert [error for reader in readers for error in reader.errors] == []
+    work.check(tmp_path, set())
+    seconds = sorted(second for reader in readers for second in reader.seconds)
+    jobs = sum(worker.jobs for worker in work.workers)
+    p99 = statistics.quantiles(seconds, n=100)[98]
+    record_property("reads", len(seconds))
+    record_property("read p99 (s)", round(p99, 3))
+    record_property("jobs", jobs)
+    print(f"\n{len(seconds)} reads, p99 {p99:.3f} s; {jobs} jobs; memory and descriptors {half} -> {end}")
+    assert end[0] < half[0] * 1.5 + 32, "memory grows (MiB)"
+    assert end[1] < half[1] + 80, "descriptors grow"
+
+
+def _size(daemon: RunningDaemon) -> tuple[int, int]:
+    """Return resident memory in MiB and open descriptors."""
+    status = Path(f"/proc/{daemon.pid}/status").read_text()
+    resident = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+    return int(resident.split()[1]) // 1024, len(list(Path(f"/proc/{daemon.pid}/fd").iterdir()))
