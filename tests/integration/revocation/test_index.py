@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from bench.caching import Watched
-from bench.lists import large_list, rsa_ca
+from bench.largelists import large_list, rsa_ca
 from cardd.clock import SystemClock
 from cardd.revocation.types import CrlId, Freshness, Status
 from tests.support.revocation import Bench, Ca, bench, serving
