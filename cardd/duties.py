@@ -25,6 +25,7 @@ def duties(parts: Parts) -> tuple[Duty, ...]:
         Duty("keys made ready", timedelta(seconds=5), parts.ready_keys.keep),
         Duty("copies on this machine", minute, parts.sweep.notice_copies),
         Duty("check of every key", timedelta(days=1), parts.sweep.perform),
+        Duty("alerts", minute, parts.watch.look),
         Duty("regular backups", hour, parts.backups.make_due),
     )
     if parts.store.shared:
@@ -33,7 +34,6 @@ def duties(parts: Parts) -> tuple[Duty, ...]:
             Duty("demonstration", minute, lambda: demonstrate(parts)),
         )
     of_one_machine = (
-        Duty("alerts", minute, parts.watch.look),
         Duty("events for others", timedelta(seconds=2), parts.deliveries.work),
         Duty("retention", 6 * hour, parts.retention.prune),
         Duty("terms of orders", minute, parts.orders.expire_due),

@@ -35,7 +35,7 @@ class _Row(NamedTuple):
 
 
 class Alerts:
-    """The alerts of one state."""
+    """What this machine has seen to be wrong."""
 
     def __init__(self, store: Store, clock: Clock, settings: Settings) -> None:
         self._store = store
@@ -76,8 +76,9 @@ class Alerts:
         return bool(hours) and now >= row.told_at + timedelta(hours=hours)
 
     async def _raised(self) -> dict[Key, _Row]:
+        own = sa.select(alerts).where(alerts.c.machine == self._store.machine)
         async with self._store.read() as connection:
-            rows = (await connection.execute(sa.select(alerts))).all()
+            rows = (await connection.execute(own)).all()
         return {
             Key(row.kind, row.subject): _Row(msgspec.convert(row.detail, Text), row.raised_at, row.told_at)
             for row in rows
@@ -86,8 +87,16 @@ class Alerts:
     async def _raise(self, sighting: Sighting) -> None:
         key, detail = sighting.key, sighting.detail
         async with self._store.transaction() as tx:
-            values = {"kind": key.kind, "subject": key.subject, "detail": msgspec.to_builtins(detail)}
-            await tx.execute(sa.insert(alerts).values(**values, raised_at=tx.now, told_at=tx.now))
+            await tx.execute(
+                sa.insert(alerts).values(
+                    machine=self._store.machine,
+                    kind=key.kind,
+                    subject=key.subject,
+                    detail=msgspec.to_builtins(detail),
+                    raised_at=tx.now,
+                    told_at=tx.now,
+                )
+            )
             tx.journal("alert.raised", key.subject, kind=key.kind, detail=detail.en)
             tx.publish(EventType.ALERT_RAISED, key.subject, kind=key.kind, en=detail.en, fr=detail.fr)
 
@@ -95,17 +104,17 @@ class Alerts:
         key, detail = sighting.key, sighting.detail
         async with self._store.transaction() as tx:
             changed = (
-                sa.update(alerts).where(_is(key)).values(told_at=tx.now, detail=msgspec.to_builtins(detail))
+                sa.update(alerts).where(self._is(key)).values(told_at=tx.now, detail=msgspec.to_builtins(detail))
             )
             await tx.execute(changed)
             tx.publish(EventType.ALERT_REPEATED, key.subject, kind=key.kind, en=detail.en, fr=detail.fr)
 
     async def _clear(self, key: Key) -> None:
         async with self._store.transaction() as tx:
-            await tx.execute(sa.delete(alerts).where(_is(key)))
+            await tx.execute(sa.delete(alerts).where(self._is(key)))
             tx.journal("alert.cleared", key.subject, kind=key.kind)
             tx.publish(EventType.ALERT_CLEARED, key.subject, kind=key.kind)
 
-
-def _is(key: Key) -> sa.ColumnElement[bool]:
-    return (alerts.c.kind == key.kind) & (alerts.c.subject == key.subject)
+    def _is(self, key: Key) -> sa.ColumnElement[bool]:
+        here = alerts.c.machine == self._store.machine
+        return here & (alerts.c.kind == key.kind) & (alerts.c.subject == key.subject)

@@ -20,7 +20,7 @@ import structlog
 
 from cardd import __version__
 from cardd.backup.archive import ArchiveWriter, Recipient, file_hash, read_recipients
-from cardd.backup.errors import BackupFailedError, NoRecipientError
+from cardd.backup.errors import BackupFailedError, NoRecipientError, SharedStateError
 from cardd.backup.layout import MANIFEST, SEALED_ELSEWHERE, WORK, files_to_keep
 from cardd.backup.types import BackupRequest, BackupView, Manifest, SealedElsewhere, TokenInBackup
 from cardd.clock import Clock
@@ -82,9 +82,12 @@ class Backups:
         """Make a backup for the recipients of the settings and those of the request.
 
         Raises:
+            SharedStateError: the state is in a database that machines share.
             NoRecipientError, RecipientInvalidError: nobody could open it.
             BackupFailedError: it cannot be written; nothing is left of it.
         """
+        if self._parts.store.shared:
+            raise SharedStateError
         always = self._settings.named_recipients
         named = tuple(dict.fromkeys((*always, *(each.strip() for each in request.recipients))))
         recipients = read_recipients(named)
@@ -123,7 +126,7 @@ class Backups:
     async def make_due(self) -> None:
         """Make the regular backup when it is due, and remove those beyond the number to keep."""
         settings = self._settings
-        if not settings.every_hours or not settings.named_recipients:
+        if not settings.every_hours or not settings.named_recipients or self._parts.store.shared:
             return
         known = await self.list()
         due = timedelta(hours=settings.every_hours)

@@ -433,6 +433,7 @@ notices = sa.Table(
 alerts = sa.Table(
     "alerts",
     metadata,
+    _text("machine", primary_key=True, comment="which saw it"),
     _text("kind", primary_key=True),
     _text("subject", primary_key=True),
     sa.Column("detail", sa.JSON, nullable=False, comment="what is wrong, in English and French"),

@@ -207,6 +207,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/prepared-crls",
         handler=list_prepared,
+        scopes=READ | VALIDATE,
         takes=Nothing,
         answers=PreparedLists,
         summary="List the prepared revocation lists",

@@ -9,7 +9,7 @@ from cardd.errors import FieldProblem, InvalidFieldsError, NotFoundError
 from cardd.revocation.applicationpolicies import PolicyFixedError
 from cardd.revocation.types import PolicyName, PolicyRequest, PolicyView
 from cardd.text import Text
-from cardd_webservice.operations import Call, Nothing, Operation, Parameter, Reply
+from cardd_webservice.operations import READ, VALIDATE, Call, Nothing, Operation, Parameter, Reply
 
 _TAG = "Revocation data"
 _NAME = Parameter("name", "Name of the policy, or of the application it is for.", example="my-application")
@@ -53,6 +53,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method=HTTPMethod.GET,
         path="/freshness-policies",
         handler=list_policies,
+        scopes=READ | VALIDATE,
         takes=Nothing,
         answers=PolicyViews,
         summary="List the freshness policies",

@@ -14,12 +14,13 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "alerts",
+        sa.Column("machine", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("detail", sa.JSON(), nullable=False, comment="what is wrong, in English and French"),
         sa.Column("raised_at", UtcDateTime(), nullable=False),
         sa.Column("told_at", UtcDateTime(), nullable=False),
-        sa.PrimaryKeyConstraint("kind", "subject", name=op.f("pk_alerts")),
+        sa.PrimaryKeyConstraint("machine", "kind", "subject", name=op.f("pk_alerts")),
     )
     op.create_table(
         "outgoing_targets",
