@@ -18,7 +18,9 @@ from cardd.igc.pki import Pki, Recorded
 from cardd.igc.policy import CaKeyAlgorithm
 from cardd.igc.profiles import ProfileName
 from cardd.igc.publishing import ListKind
+from cardd.igc.signer import verifies
 from cardd.store import Store, tables
+from cardd_pkcs11.protocol import MAXIMUM_FRAME
 from tests.support.igc import policy_for_tests, request_for, rsa_signer
 from tests.support.softpki import opened_pki as _pki
 
@@ -209,3 +211,12 @@ async def test_responders_get_new_certificates_before_theirs_end(tmp_path: Path)
         async with store.read() as connection:
             ends = (await connection.execute(statement)).scalars().all()
         assert sum(end > clock.now() + policy.ocsp_responder_validity / 2 for end in ends) == len(CaName)
+
+
+@pytest.mark.parametrize("algorithm", [CaKeyAlgorithm.EC_P256, CaKeyAlgorithm.RSA_2048])
+async def test_what_is_larger_than_a_message_to_a_token_host_is_signed(
+    tmp_path: Path, algorithm: CaKeyAlgorithm
+) -> None:
+    async with _pki(tmp_path, ManualClock(START), policy_for_tests(ca_algorithm=algorithm)) as (pki, _):
+        signer, large = pki.authorities[CaName.ACI_EL_ORG].signer, bytes(MAXIMUM_FRAME + 1)
+        assert verifies(signer.public_key, await signer.sign(large), large)
