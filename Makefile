@@ -11,12 +11,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+PEERS := $(VENV)/peers
+# Further arguments of `make bench`, such as BENCH="--case sign/* --rounds 3".
+BENCH ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PIP_COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --build-deps-for editable \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 export CARDD_STATE_DIR ?= $(CURDIR)/.state
 
-.PHONY: install run test test-slow test-all lint format bench docs lock clean system-packages test-packages dev
+.PHONY: install run test test-slow test-all lint format bench bench-packages docs lock clean system-packages test-packages dev
 
 install: $(INSTALLED)
 dev: $(INSTALLED_DEV)
@@ -66,8 +69,19 @@ format: dev
 	$(BIN)/ruff check --fix-only --exit-zero .
 	$(BIN)/ruff format .
 
-bench: dev
-	$(BIN)/python bench/floors.py
+# What is measured beside us is installed apart, so that it never decides what the project installs.
+$(PEERS)/.installed: bench/peers/requirements.lock | $(BIN)/python
+	@echo "Installing the peers of bench/peers/requirements.lock into $(PEERS)" >&2
+	@$(BIN)/python -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		--requirement bench/peers/requirements.lock
+	@touch $@
+
+bench-packages:
+	@scripts/system-packages.sh --with-tests --with-bench
+
+bench: dev bench-packages $(PEERS)/.installed
+	$(BIN)/python -m bench --peers $(PEERS)/bin/python $(BENCH)
 
 docs: dev
 	$(BIN)/python scripts/configuration_reference.py
@@ -75,6 +89,7 @@ docs: dev
 lock: dev
 	$(PIP_COMPILE) --output-file requirements.lock pyproject.toml
 	$(PIP_COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	$(PIP_COMPILE) --output-file bench/peers/requirements.lock bench/peers/requirements.in
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

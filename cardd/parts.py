@@ -286,7 +286,12 @@ class OwnLists:
     def current(self) -> list[LocalList]:
         """Return the lists as published last."""
         return [
-            LocalList(CrlId(found.issuer.value), self.pki.authorities[found.issuer].certificate, found.der)
+            LocalList(
+                CrlId(found.issuer.value),
+                self.pki.authorities[found.issuer].certificate,
+                found.der,
+                found.sha256,
+            )
             for found in self.pki.lists.all()
             if found.kind is ListKind.FULL
         ]

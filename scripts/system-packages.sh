@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages that cardd needs and that are missing; does nothing when all are there.
-# With --with-tests, those that only the tests need too.
+# With --with-tests, those that only the tests need too; with --with-bench, those that the benchmarks are beside.
 set -euo pipefail
 
 # The system's own Python where it is new enough (Debian 12: 3.11, Ubuntu 24.04: 3.12), otherwise python3.11.
@@ -40,12 +40,16 @@ need libengine-pkcs11-openssl "the keys from OpenSSL" one_of /usr/lib/*/engines-
 need openssl "the examples and the tests" command -v openssl
 need curl "the examples" command -v curl
 need jq "the examples" command -v jq
-if [ "${1:-}" = --with-tests ]; then
+if [[ " $* " = *" --with-tests "* ]]; then
     need chromium "the tests of the pages" command -v chromium
     need default-jre-headless "the tests of the Java trust store" command -v keytool
     need nginx-light "the tests of programs that read revocation lists" test -x /usr/sbin/nginx
     need haproxy "the tests of programs that read revocation lists" test -x /usr/sbin/haproxy
     need socat "the tests of programs that read revocation lists" command -v socat
+fi
+if [[ " $* " = *" --with-bench "* ]]; then
+    need dirmngr "the benchmarks of revocation lists" command -v dirmngr
+    need valgrind "instructions counted by make bench-check" command -v valgrind
 fi
 need ca-certificates "the installation of Python packages" test -e /etc/ssl/certs/ca-certificates.crt
 

@@ -43,6 +43,15 @@ def time(moment: datetime) -> bytes:
     return tlv(TAG_UTC_TIME, moment.strftime("%y%m%d%H%M%SZ").encode())
 
 
+def element(data: bytes, at: int) -> tuple[int, int]:
+    """Return where the contents of the element at `at` begin and end, in DER that was written here."""
+    length, start = data[at + 1], at + 2
+    if length < 0x80:
+        return start, start + length
+    size = length & 0x7F
+    return start + size, start + size + int.from_bytes(data[start : start + size], "big")
+
+
 def _length(length: int) -> bytes:
     if length < 0x80:
         return bytes([length])

@@ -6,12 +6,12 @@ change (`invalidate`) or half their validity is over; the values of their HTTP c
 
 import base64
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 import structlog
@@ -29,6 +29,8 @@ from cardd.igc.names import CaName
 from cardd.igc.ocspwire import CertificateId, MalformedRequestError
 from cardd.igc.policy import PkiPolicy
 from cardd.igc.signer import Signer, placeholder_key, sign_verified
+
+K = TypeVar("K", bound=Hashable)
 
 _log = structlog.get_logger(__name__)
 
@@ -96,14 +98,14 @@ class OcspService:
             for responder in responders.values()
             for key in ocspwire.issuer_keys(responder.authority.certificate)
         }
-        self._cache: OrderedDict[tuple[CertificateId, ...], _Kept] = OrderedDict()
+        #: By the certificates asked about, and by the requests that asked, byte for byte.
+        self._kept: _LruCache[tuple[CertificateId, ...]] = _LruCache()
+        self._kept_for: _LruCache[bytes] = _LruCache()
         self._generations = dict.fromkeys(responders, 0)
 
     def invalidate(self, authority: CaName) -> None:
         """Forget every kept response of `authority`: its revocations changed."""
         self._generations[authority] += 1
-        for key in [key for key, kept in self._cache.items() if kept.authority is authority]:
-            del self._cache[key]
 
     def replace(self, responder: Responder) -> None:
         """Answer with `responder` from now on: its certificate was renewed."""
@@ -124,6 +126,9 @@ class OcspService:
         Garbage is answered `malformedRequest`, an issuer that is none of ours, or more than one issuer at
         once, `unauthorized`, and a part that does not answer `tryLater`.
         """
+        known = self._kept_for.get(request)
+        if known is not None and self._is_current(known, now):
+            return known.reply(now)
         try:
             parsed = ocspwire.parse_request(request[: MAX_REQUEST_BYTES + 1], limit=MAX_REQUEST_BYTES)
         except MalformedRequestError:
@@ -135,26 +140,27 @@ class OcspService:
         try:
             if parsed.nonce is not None:
                 return OcspReply(await self._signed(authority, parsed, now))
-            return await self._kept_or_signed(authority, parsed, now)
+            kept = await self._kept_or_signed(authority, parsed, now)
+            self._kept_for.put(request, kept)
+            return kept.reply(now)
         except CarddError as error:
             _log.warning("ocsp.try_later", authority=authority.value, code=error.code, error=str(error))
             return _error(ocsp.OCSPResponseStatus.TRY_LATER)
 
-    async def _kept_or_signed(self, authority: CaName, request: ocspwire.Request, now: datetime) -> OcspReply:
-        kept = self._cache.get(request.certificates)
-        if kept is not None and kept.this_update <= now < kept.renew_at:
-            self._cache.move_to_end(request.certificates)
-            return kept.reply(now)
+    def _is_current(self, kept: "_Kept", now: datetime) -> bool:
+        generation = self._generations[kept.authority]
+        return kept.generation == generation and kept.this_update <= now < kept.renew_at
+
+    async def _kept_or_signed(self, authority: CaName, request: ocspwire.Request, now: datetime) -> "_Kept":
+        known = self._kept.get(request.certificates)
+        if known is not None and self._is_current(known, now):
+            return known
+        # A revocation since the look-up makes the response good for its asker, but not for the next.
         generation = self._generations[authority]
         body = await self._signed(authority, request, now)
-        this_update = whole_second(now)
-        kept = _Kept(authority, body, this_update, this_update + self._policy.ocsp_validity)
-        # A revocation since the look-up makes this response good for its asker, but not for the next.
-        if self._generations[authority] == generation:
-            self._cache[request.certificates] = kept
-            while len(self._cache) > _CACHE_SIZE:
-                self._cache.popitem(last=False)
-        return kept.reply(now)
+        kept = _Kept(authority, generation, body, whole_second(now), self._policy.ocsp_validity)
+        self._kept.put(request.certificates, kept)
+        return kept
 
     async def _signed(self, authority: CaName, request: ocspwire.Request, now: datetime) -> bytes:
         responder = self._responders[authority]
@@ -220,24 +226,44 @@ _REASON_FLAGS: Mapping[RevocationReason, x509.ReasonFlags | None] = {
 }
 
 
-class _Kept(NamedTuple):
-    authority: CaName
-    body: bytes
-    this_update: datetime
-    next_update: datetime
+class _Kept:
+    """A signed response, and what it is sent with."""
 
-    @property
-    def renew_at(self) -> datetime:
-        return self.this_update + (self.next_update - self.this_update) / 2
+    def __init__(
+        self, authority: CaName, generation: int, body: bytes, this_update: datetime, validity: timedelta
+    ) -> None:
+        self.authority = authority
+        self.generation = generation
+        self.this_update = this_update
+        self.renew_at = this_update + validity / 2
+        self._body = body
+        self._next_update = this_update + validity
+        self._etag = f'"{sha256(body).hexdigest()}"'
 
     def reply(self, now: datetime) -> OcspReply:
-        return OcspReply(
-            body=self.body,
-            max_age=max(0, int((self.next_update - now).total_seconds())),
-            last_modified=self.this_update,
-            expires=self.next_update,
-            etag=f'"{sha256(self.body).hexdigest()}"',
-        )
+        """Return it as it is answered now."""
+        max_age = max(0, int((self._next_update - now).total_seconds()))
+        return OcspReply(self._body, max_age, self.this_update, self._next_update, self._etag)
+
+
+class _LruCache(Generic[K]):
+    """The responses used last."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[K, _Kept] = OrderedDict()
+
+    def get(self, key: K) -> _Kept | None:
+        """Return a response and note its use."""
+        found = self._kept.get(key)
+        if found is not None:
+            self._kept.move_to_end(key)
+        return found
+
+    def put(self, key: K, kept: _Kept) -> None:
+        """Keep a response, and forget the one that was not used for longest."""
+        self._kept[key] = kept
+        while len(self._kept) > _CACHE_SIZE:
+            self._kept.popitem(last=False)
 
 
 def _error(status: ocsp.OCSPResponseStatus) -> OcspReply:

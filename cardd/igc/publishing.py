@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,7 +20,7 @@ import sqlalchemy as sa
 from cardd.clock import Clock
 from cardd.events import EventType
 from cardd.igc.authority import Authority
-from cardd.igc.crl import CrlBuilder
+from cardd.igc.crl import CrlBuilder, Entries, entries_of
 from cardd.igc.lint import Linter
 from cardd.igc.names import CaName
 from cardd.igc.policy import PkiPolicy
@@ -49,6 +51,16 @@ class PublishedList:
     entries: int
     der: bytes
 
+    @property
+    def begins(self) -> int:
+        """The number after which what it carries was first listed: its base's in a delta."""
+        return 0 if self.kind is ListKind.FULL else self.base_number
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of its DER, hexadecimal; of a large list it is first asked for away from the loop."""
+        return sha256(self.der).hexdigest()
+
 
 @dataclass(frozen=True)
 class _Numbered:
@@ -57,8 +69,8 @@ class _Numbered:
     number: int
     base_number: int
     at: datetime
-    full: list[bytes]
-    delta: list[bytes]
+    full: Entries
+    delta: Entries
 
 
 @dataclass(frozen=True)
@@ -145,8 +157,7 @@ class CrlPublisher:
 
     async def _publish(self, name: CaName) -> None:
         numbered = await self._take_number(name)
-        full = await self._sign(name, ListKind.FULL, numbered)
-        delta = await self._sign(name, ListKind.DELTA, numbered)
+        full, delta = await together(self._sign(name, kind, numbered) for kind in ListKind)
         async with self._store.transaction() as tx:
             await self._replace(tx, name, (full, delta))
             tx.journal("crl.publish", f"crl:{name}", number=full.number, entries=full.entries)
@@ -175,25 +186,33 @@ class CrlPublisher:
                 .values(crl_number=number, crl_wanted=False)
             )
             revoked = tables.certificates
-            of_issuer = (revoked.c.issuer == name) & revoked.c.revoked_at.is_not(None)
+            unlisted = revoked.c.crl_entry.is_not(None) & revoked.c.first_crl.is_(None)
+            new = await _entries(tx, name, unlisted)
             await tx.execute(
-                sa.update(revoked).where(of_issuer & revoked.c.first_crl.is_(None)).values(first_crl=number)
+                sa.update(revoked).where((revoked.c.issuer == name) & unlisted).values(first_crl=number)
             )
-            entries = (
-                await tx.execute(
-                    sa.select(revoked.c.crl_entry, revoked.c.first_crl)
-                    .where(of_issuer)
-                    .order_by(revoked.c.first_crl, revoked.c.revoked_at, revoked.c.serial)
-                )
-            ).all()
             base = self._base_number(name, number, tx.now)
-        return _Numbered(
-            number=number,
-            base_number=base,
-            at=tx.now,
-            full=[entry.crl_entry for entry in entries],
-            delta=[entry.crl_entry for entry in entries if entry.first_crl > base],
-        )
+            return _Numbered(
+                number=number,
+                base_number=base,
+                at=tx.now,
+                full=(await self._earlier(tx, name, row.crl_number, after=0)).followed_by(new),
+                delta=(await self._earlier(tx, name, row.crl_number, after=base)).followed_by(new)
+                if base < number
+                else Entries(),
+            )
+
+    async def _earlier(self, tx: Transaction, name: CaName, newest: int, *, after: int) -> Entries:
+        """Return what lists up to `newest` carried first that have a higher number than `after`.
+
+        The lists published last have it in one piece, unless another has been numbered since.
+        """
+        for kind in ListKind:
+            known = self._lists.get((name, kind))
+            if known is not None and known.number == newest and known.begins == after:
+                return await asyncio.to_thread(entries_of, known.der, known.entries)
+        first = tables.certificates.c.first_crl
+        return Entries(more=await _entries(tx, name, (first > after) & (first <= newest)))
 
     def _base_number(self, name: CaName, number: int, now: datetime) -> int:
         base = self._bases.get(name)
@@ -209,7 +228,7 @@ class CrlPublisher:
             signed = await self._builder.delta(
                 authority, numbered.number, numbered.base_number, numbered.delta, numbered.at
             )
-        return PublishedList(
+        published = PublishedList(
             issuer=name,
             kind=kind,
             number=signed.number,
@@ -219,6 +238,8 @@ class CrlPublisher:
             entries=signed.entries,
             der=signed.der,
         )
+        await asyncio.to_thread(getattr, published, "sha256")
+        return published
 
     async def _replace(
         self, tx: Transaction, name: CaName, lists: tuple[PublishedList, PublishedList]
@@ -234,6 +255,13 @@ class CrlPublisher:
         self._lists[published.issuer, published.kind] = published
         if published.kind is ListKind.FULL and published.number == published.base_number:
             self._bases[published.issuer] = published
+
+
+async def _entries(tx: Transaction, issuer: CaName, which: sa.ColumnElement[bool]) -> list[bytes]:
+    """Return the encoded entries of a CA that are asked for, in the order of their revocations."""
+    table = tables.certificates
+    statement = sa.select(table.c.crl_entry).where((table.c.issuer == issuer) & which)
+    return list((await tx.execute(statement.order_by(table.c.revoked_at))).scalars())
 
 
 def _to_row(published: PublishedList) -> dict[str, Any]:

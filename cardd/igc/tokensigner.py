@@ -1,5 +1,8 @@
 """The signer of a key on a token: each signature is made by a token host and verified there."""
 
+import asyncio
+from hashlib import sha256
+
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
@@ -34,5 +37,18 @@ class TokenSigner:
 
         Raises `TokenFaultError` when the token or its host refuses or fails.
         """
+        mechanism, given = self._mechanism, data
+        if len(data) > _LONGEST_MESSAGE:
+            mechanism = (
+                SignMechanism.RSA_PKCS if mechanism is SignMechanism.SHA256_RSA_PKCS else SignMechanism.ECDSA
+            )
+            digest = await asyncio.to_thread(lambda: sha256(data).digest())
+            given = _SHA256_DIGEST_INFO + digest if mechanism is SignMechanism.RSA_PKCS else digest
         with token_errors_translated():
-            return await self._pool.sign(self._token, self._key_id, self._mechanism, data, spki=self._spki)
+            return await self._pool.sign(self._token, self._key_id, mechanism, given, spki=self._spki)
+
+
+#: Longer messages, such as large revocation lists, are hashed here and not carried to the token host, in bytes.
+_LONGEST_MESSAGE = 64 * 1024
+#: What stands before a SHA-256 digest in a DigestInfo (RFC 8017 §9.2, note 1).
+_SHA256_DIGEST_INFO = bytes.fromhex("3031300D060960864801650304020105000420")

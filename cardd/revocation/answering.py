@@ -10,9 +10,9 @@ from cardd.revocation import archive
 from cardd.revocation.cacheparts import CacheParts
 from cardd.revocation.holdings import Holdings
 from cardd.revocation.index import HeldFacts
-from cardd.revocation.indexer import list_path
+from cardd.revocation.jobs import list_path
 from cardd.revocation.names import spki_sha256
-from cardd.revocation.status import Cover, Target, answer, target_of
+from cardd.revocation.status import Cover, Target, standing, target_of
 from cardd.revocation.types import (
     ArchivedList,
     CrlId,
@@ -39,14 +39,8 @@ class Answers:
         self, issuer: SpkiHash, serial: int, policy: FreshnessPolicy | None = None
     ) -> RevocationAnswer:
         """Answer at once: a look-up in mapped memory, some microseconds."""
-        holdings = self._holdings
-        return answer(
-            holdings.covers.get(issuer, ()),
-            serial,
-            holdings.held,
-            self._parts.clock.now(),
-            policy=policy or self._parts.policy,
-        )
+        now = self._parts.clock.now()
+        return self._holdings.standing(issuer, now, policy or self._parts.policy).answer(serial)
 
     async def batch(
         self, questions: Sequence[Question], policy: FreshnessPolicy | None = None
@@ -71,7 +65,7 @@ class Answers:
         target, now = target_of(certificate), self._parts.clock.now()
         covers = self._covers_of_issuer(certificate)
         serial, chosen = certificate.serial_number, policy or self._parts.policy
-        present = answer(covers, serial, self._holdings.held, now, policy=chosen, target=target)
+        present = standing(covers, self._holdings.held, now, policy=chosen, target=target).answer(serial)
         if at is None or at >= now:
             return present
         if present.status is Status.REVOKED and present.revoked_at is not None and present.revoked_at <= at:

@@ -5,12 +5,13 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 
-from cardd.revocation.index import Archived, HeldFacts
-from cardd.revocation.indexer import LookUpJob
+from cardd.revocation.index import Archived, HeldFacts, Tables
 from cardd.revocation.indexing import Indexer
+from cardd.revocation.jobs import LookUpJob
 from cardd.revocation.names import issuer_prefix
 from cardd.revocation.policies import RenewalPolicy
-from cardd.revocation.status import Cover, Held, Target, answer, end_of
+from cardd.revocation.status import Cover, Held, Target, end_of, standing
+from cardd.revocation.tables import Find
 from cardd.revocation.types import CrlId, FreshnessPolicy, RevocationAnswer
 from cardd.revocation.verifying import delta_fits
 
@@ -40,7 +41,7 @@ async def past_answer(
     policy: FreshnessPolicy,
 ) -> RevocationAnswer:
     """Answer for a certificate from the lists held `then`; what was revoked later is good."""
-    found: dict[CrlId, tuple[bytes | None, bytes | None]] = {}
+    tables: dict[CrlId, Tables] = {}
     for source, held in then.items():
         hashes = tuple(facts.sha256 for facts in (held.full, held.delta) if facts is not None)
         job = LookUpJob(
@@ -49,7 +50,13 @@ async def past_answer(
             certificate_issuer=issuer_prefix(certificate.issuer),
         )
         values = (await indexer.perform(job)).values
-        found[source] = (values[0], values[1] if len(values) > 1 else None)
-    assumed = RenewalPolicy().assumed
-    held_then = Held(then, lambda source, _: found[source], {}, assumed)
-    return answer(covers, certificate.serial_number, held_then, at, policy=policy, target=target)
+        full, delta = (_found(value) for value in (values[0], values[1] if len(values) > 1 else None))
+        tables[source] = Tables(full, delta)
+    held_then = Held(then, tables, {}, RenewalPolicy().assumed)
+    standing_then = standing(covers, held_then, at, policy=policy, target=target)
+    return standing_then.answer(certificate.serial_number)
+
+
+def _found(value: int | None) -> Find:
+    """Return a table that was looked into already, for the one serial that is asked for."""
+    return lambda _serial, _prefix: value

@@ -18,7 +18,7 @@ from cardd.revocation.errors import ListUnavailableError
 from cardd.revocation.fetching import unsupported
 from cardd.revocation.holdings import Holdings
 from cardd.revocation.index import HeldFacts
-from cardd.revocation.indexer import TidyJob, list_path
+from cardd.revocation.jobs import TidyJob, list_path
 from cardd.revocation.ownlists import OwnLists
 from cardd.revocation.renewals import Renewals
 from cardd.revocation.sources import NewSource, Source

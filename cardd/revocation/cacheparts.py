@@ -24,6 +24,8 @@ class LocalList(NamedTuple):
     id: CrlId
     signer: x509.Certificate
     der: bytes
+    sha256: str
+    """Of `der`, hexadecimal."""
 
 
 class LocalLists(Protocol):

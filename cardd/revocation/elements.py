@@ -16,19 +16,19 @@ def sequence(inside: bytes) -> bytes:
     return bytes([SEQUENCE, 0x80 | len(octets)]) + octets + inside
 
 
-def contents(der: bytes, at: int, tag: int) -> tuple[int, int]:
+def contents(der: bytes | memoryview, at: int, tag: int) -> tuple[int, int]:
     """Return where the contents of the element at `at` begin and end."""
     if der[at] != tag:
         raise ValueError(f"tag {der[at]:#04x} where {tag:#04x} is due")
     return span(der, at)
 
 
-def after(der: bytes, at: int) -> int:
+def after(der: bytes | memoryview, at: int) -> int:
     """Return where the element at `at` ends."""
     return span(der, at)[1]
 
 
-def span(der: bytes, at: int) -> tuple[int, int]:
+def span(der: bytes | memoryview, at: int) -> tuple[int, int]:
     """Return where the contents of the element at `at` begin and end, whatever its tag."""
     length = der[at + 1]
     if length < 0x80:

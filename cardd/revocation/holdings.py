@@ -8,20 +8,23 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
+import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from cardd.errors import NotFoundError
+from cardd.errors import CarddError, NotFoundError
 from cardd.events import EventType
 from cardd.revocation.cacheparts import CacheParts
 from cardd.revocation.index import HeldFacts, IndexReader
-from cardd.revocation.indexer import IndexJob, RemoveJob
 from cardd.revocation.indexing import Indexer
+from cardd.revocation.jobs import IndexJob, RebuildJob, RemoveJob
 from cardd.revocation.lists import ListFacts
 from cardd.revocation.sources import NewSource, Source, Sources
-from cardd.revocation.status import Cover, Held, covers_of, freshness_of
-from cardd.revocation.types import CrlId, Freshness, SpkiHash
+from cardd.revocation.status import Cover, Held, Standing, covers_of, freshness_of, standing
+from cardd.revocation.types import CrlId, Freshness, FreshnessPolicy, SpkiHash
 from cardd.text import Text
+
+_log = structlog.get_logger(__name__)
 
 
 class Holdings:
@@ -34,17 +37,25 @@ class Holdings:
         self._reader: IndexReader | None = None
         self.covers: dict[SpkiHash, tuple[Cover, ...]] = {}
         self.held = self._nothing()
+        self._standings: dict[tuple[SpkiHash, FreshnessPolicy], Standing] = {}
 
     async def open(self) -> None:
-        """Open the index as the last run left it, and read the sources."""
+        """Open the index as the last run left it, bring it to the form of this version, and read the sources."""
         self._reader = await asyncio.to_thread(IndexReader, self._parts.directory / "index")
         await self.sources.load()
+        if self._reader.renew().outdated:
+            try:
+                await self.indexer.perform(RebuildJob())
+            except CarddError as error:
+                # What is missing is not held: answers say so, and the lists are fetched again.
+                _log.warning("index not rebuilt", error=error.detail.en)
 
     async def close(self) -> None:
         """End the indexer and let go of the index."""
         await self.indexer.close()
         if self._reader is not None:
             self.held = self._nothing()
+            self._standings.clear()
             self._reader.close()
             self._reader = None
 
@@ -58,14 +69,22 @@ class Holdings:
     def see(self) -> None:
         """Answer from the newest committed state of index and sources."""
         snapshot, known = self.index.renew(), self.sources.all()
-
-        def lookup(source: CrlId, key: bytes) -> tuple[bytes | None, bytes | None]:
-            return snapshot.entry(source, key), snapshot.delta_entry(source, key)
-
         stale_at = {source.id: source.stale_at for source in known}
         lists = {source.id: snapshot.lists[source.id] for source in known if source.id in snapshot.lists}
-        self.held = Held(lists, lookup, stale_at, self._parts.renewal.assumed)
+        self.held = Held(lists, snapshot.tables, stale_at, self._parts.renewal.assumed)
         self.covers = covers_of(known)
+        self._standings.clear()
+
+    def standing(self, issuer: SpkiHash, now: datetime, policy: FreshnessPolicy) -> Standing:
+        """Return what the lists held make of the certificates of a CA, named by its key."""
+        key = (issuer, policy)
+        found = self._standings.get(key)
+        if found is None or not found.holds(now):
+            covers = self.covers.get(issuer, ())
+            found = standing(covers, self.held, now, policy=policy)
+            if covers:  # what is asked about CAs that are not known here must not fill the memory
+                self._standings[key] = found
+        return found
 
     def of(self, source: CrlId) -> HeldFacts | None:
         """Return what is held of a source."""
@@ -145,4 +164,4 @@ class Holdings:
         return outcome.facts
 
     def _nothing(self) -> Held:
-        return Held({}, lambda _source, _key: (None, None), {}, self._parts.renewal.assumed)
+        return Held({}, {}, {}, self._parts.renewal.assumed)

@@ -2,30 +2,32 @@
 
 The indexer's process writes; the daemon reads through a snapshot, a read transaction that it keeps until it
 has been told of a change. So facts and entries that are answered together were committed together, and
-whatever happens to the writer, the daemon goes on with what it sees.
+whatever happens to the writer, the daemon goes on with what it sees. The entries of a list are one value, a
+table (see `tables`): a million rows in a sub-database of their own would cost a B-tree insertion each, and
+pages of it to free at the next replacement; a table is written in one piece and read where it is mapped.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
 import lmdb
 import msgspec
 
-from cardd.revocation.entries import Entries
 from cardd.revocation.lists import ListFacts
+from cardd.revocation.tables import EntryTable, Find
 from cardd.revocation.types import CrlId
 from cardd.revocation.verifying import Held
 
 #: Address space set aside; the file is only as large as what is in it.
 _MAP_BYTES = 16 * 1024**3
-#: Lists whose entries can be told apart: two databases each.
-_MOST_DATABASES = 4096
 
-_FACTS = b"facts"
-_ARCHIVE = b"archive"
+_FACTS, _ARCHIVE, _TABLES = b"facts", b"archive", b"tables"
+#: Before tables, each list had databases of its own, of which an index may still hold some.
+_FORMER = (b"full:", b"delta:")
+_MOST_DATABASES = 4096
 
 
 class HeldFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,21 +44,23 @@ class Archived(msgspec.Struct, frozen=True, kw_only=True):
     facts: ListFacts
 
 
+class Tables(NamedTuple):
+    """The entries of one source, as a snapshot sees them."""
+
+    full: Find
+    delta: Find | None
+
+
 class Snapshot(NamedTuple):
     """One committed state of the index."""
 
-    transaction: lmdb.Transaction
+    transaction: "lmdb.Transaction[memoryview]"
     lists: dict[CrlId, HeldFacts]
-    databases: dict[CrlId, tuple[lmdb._Database, lmdb._Database | None]]
-
-    def entry(self, source: CrlId, key: bytes) -> bytes | None:
-        """Return what the complete list of a source has under a key."""
-        return _bytes(self.transaction.get(key, db=self.databases[source][0]))
-
-    def delta_entry(self, source: CrlId, key: bytes) -> bytes | None:
-        """Return what its delta has under a key."""
-        database = self.databases[source][1]
-        return None if database is None else _bytes(self.transaction.get(key, db=database))
+    """What is held and can be answered from."""
+    tables: dict[CrlId, Tables]
+    """To be asked while this is the newest snapshot, and not after: they lie in the memory that it maps."""
+    outdated: bool
+    """Whether tables are missing, in the form of this version: see `indexer.RebuildJob`."""
 
 
 class IndexReader:
@@ -79,22 +83,21 @@ class IndexReader:
 
     def renew(self) -> Snapshot:
         """See the newest committed state from now on."""
-        with self._environment.begin() as transaction:
-            names = [bytes(name) for name, _ in transaction.cursor()]
-        for name in names:
-            if name not in self._handles:
+        with self._environment.begin() as listing:
+            names = [bytes(name) for name, _ in listing.cursor()]
+        for name in (_FACTS, _ARCHIVE, _TABLES):
+            if name in names and name not in self._handles:
                 self._handles[name] = self._environment.open_db(name, create=False)
-        transaction = self._environment.begin()
-        lists = dict(_all_facts(transaction, self._handles.get(_FACTS)))
-        databases = {
-            source: (
-                self._handles[_entries_name(source)],
-                self._handles.get(_delta_name(source)) if held.delta is not None else None,
-            )
-            for source, held in lists.items()
+        transaction = self._environment.begin(buffers=True)
+        known = dict(_all_facts(transaction, self._handles.get(_FACTS)))
+        tables = {
+            source: found
+            for source, held in known.items()
+            if (found := _tables_of(transaction, self._handles.get(_TABLES), source, held)) is not None
         }
         self._release()
-        self._snapshot = Snapshot(transaction, lists, databases)
+        lists = {source: known[source] for source in tables}
+        self._snapshot = Snapshot(transaction, lists, tables, len(tables) < len(known))
         return self._snapshot
 
     def archived(self, source: CrlId) -> list[Archived]:
@@ -127,15 +130,29 @@ class IndexWriter:
         """
         facts = self._environment.open_db(_FACTS)
         archive = self._environment.open_db(_ARCHIVE)
-        entries = self._environment.open_db(_entries_name(source))
-        delta = self._environment.open_db(_delta_name(source))
+        tables = self._environment.open_db(_TABLES)
         with self._environment.begin(write=True) as transaction:
-            yield Replacement(transaction, source, _Databases(facts, archive, entries, delta))
+            yield Replacement(transaction, source, _Databases(facts, archive, tables))
 
     def remove(self, source: CrlId) -> None:
         """Forget a source and its archive."""
         with self.replacing(source) as replacement:
             replacement.clear()
+
+    def rebuild(self, make: Callable[[ListFacts], memoryview]) -> None:
+        """Make every table anew that is missing in the form of this version, and drop those of former versions."""
+        with self._environment.begin() as transaction:
+            former = [bytes(name) for name, _ in transaction.cursor() if bytes(name).startswith(_FORMER)]
+        facts, tables = self._environment.open_db(_FACTS), self._environment.open_db(_TABLES)
+        databases = [self._environment.open_db(name) for name in former]
+        with self._environment.begin(write=True) as transaction:
+            for source, held in list(_all_facts(transaction, facts)):
+                if _tables_of(transaction, tables, source, held) is None:
+                    transaction.put(_full_key(source), make(held.full), db=tables)
+                    if held.delta is not None:
+                        transaction.put(_delta_key(source), make(held.delta), db=tables)
+            for database in databases:
+                transaction.drop(database)
 
     def expire_archive(self, before: datetime) -> set[str]:
         """Drop archived lists that were over before a moment; return the hashes that are still named."""
@@ -160,7 +177,7 @@ class Replacement:
     def __init__(self, transaction: lmdb.Transaction, source: CrlId, databases: "_Databases") -> None:
         self._transaction = transaction
         self._source = source
-        self._facts, self._archive, self._entries, self._delta = databases
+        self._facts, self._archive, self._tables = databases
 
     def held(self) -> Held:
         """Return what is held now."""
@@ -170,30 +187,25 @@ class Replacement:
         held = msgspec.msgpack.decode(value, type=HeldFacts)
         return Held(held.full, held.delta)
 
-    def put_full(self, facts: ListFacts, entries: Entries, delta: ListFacts | None) -> None:
+    def put_full(self, facts: ListFacts, table: memoryview, delta: ListFacts | None) -> None:
         """Replace the complete list; `delta` is the delta that stays beside it."""
-        self._fill(self._entries, entries)
+        self._transaction.put(_full_key(self._source), table, db=self._tables)
         if delta is None:
-            self._transaction.drop(self._delta, delete=False)
+            self._transaction.delete(_delta_key(self._source), db=self._tables)
         self._put(HeldFacts(full=facts, delta=delta), facts)
 
-    def put_delta(self, full: ListFacts, facts: ListFacts, entries: Entries) -> None:
+    def put_delta(self, full: ListFacts, facts: ListFacts, table: memoryview) -> None:
         """Replace the delta beside the complete list held."""
-        self._fill(self._delta, entries)
+        self._transaction.put(_delta_key(self._source), table, db=self._tables)
         self._put(HeldFacts(full=full, delta=facts), facts)
 
     def clear(self) -> None:
         """Forget the source."""
-        self._transaction.drop(self._entries, delete=False)
-        self._transaction.drop(self._delta, delete=False)
+        self._transaction.delete(_full_key(self._source), db=self._tables)
+        self._transaction.delete(_delta_key(self._source), db=self._tables)
         self._transaction.delete(self._source.encode(), db=self._facts)
         for archived in list(_archive_of(self._transaction, self._archive, self._source)):
             self._transaction.delete(_archive_key(self._source, archived.facts), db=self._archive)
-
-    def _fill(self, database: lmdb._Database, entries: Entries) -> None:
-        self._transaction.drop(database, delete=False)
-        cursor = self._transaction.cursor(db=database)
-        cursor.putmulti(zip(entries.keys, entries.values, strict=True), append=True)
 
     def _put(self, held: HeldFacts, newest: ListFacts) -> None:
         self._transaction.put(self._source.encode(), msgspec.msgpack.encode(held), db=self._facts)
@@ -206,13 +218,7 @@ class Replacement:
 class _Databases(NamedTuple):
     facts: lmdb._Database
     archive: lmdb._Database
-    entries: lmdb._Database
-    delta: lmdb._Database
-
-
-def _bytes(value: bytes | memoryview | None) -> bytes | None:
-    """Return what an environment without `buffers` gives as what it is."""
-    return cast("bytes | None", value)
+    tables: lmdb._Database
 
 
 def _opened(directory: Path) -> lmdb.Environment:
@@ -228,7 +234,7 @@ def _opened(directory: Path) -> lmdb.Environment:
 
 
 def _all_facts(
-    transaction: lmdb.Transaction, database: lmdb._Database | None
+    transaction: "lmdb.Transaction[Any]", database: lmdb._Database | None
 ) -> Iterable[tuple[CrlId, HeldFacts]]:
     if database is None:
         return
@@ -236,7 +242,9 @@ def _all_facts(
         yield CrlId(bytes(key).decode()), msgspec.msgpack.decode(value, type=HeldFacts)
 
 
-def _archive_of(transaction: lmdb.Transaction, database: lmdb._Database, source: CrlId) -> Iterator[Archived]:
+def _archive_of(
+    transaction: "lmdb.Transaction[Any]", database: lmdb._Database, source: CrlId
+) -> Iterator[Archived]:
     prefix = source.encode() + b"\x00"
     cursor = transaction.cursor(db=database)
     if not cursor.set_range(prefix):
@@ -252,9 +260,32 @@ def _archive_key(source: CrlId, facts: ListFacts) -> bytes:
     return f"{source}\0{moment}\0{facts.sha256}".encode()
 
 
-def _entries_name(source: CrlId) -> bytes:
+def _full_key(source: CrlId) -> bytes:
     return b"full:" + source.encode()
 
 
-def _delta_name(source: CrlId) -> bytes:
+def _delta_key(source: CrlId) -> bytes:
     return b"delta:" + source.encode()
+
+
+def _tables_of(
+    transaction: "lmdb.Transaction[Any]", database: lmdb._Database | None, source: CrlId, held: HeldFacts
+) -> Tables | None:
+    """Return the tables of what is held; None where one is missing or of another form."""
+    if database is None:
+        return None
+    full = _table(transaction, database, _full_key(source))
+    if held.delta is None or full is None:
+        return None if full is None else Tables(full, None)
+    delta = _table(transaction, database, _delta_key(source))
+    return None if delta is None else Tables(full, delta)
+
+
+def _table(transaction: "lmdb.Transaction[Any]", database: lmdb._Database, key: bytes) -> Find | None:
+    block = transaction.get(key, db=database)
+    if block is None:
+        return None
+    try:
+        return EntryTable(memoryview(block)).find
+    except ValueError:
+        return None

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from cardd.revocation.errors import IndexerLostError, ListRefusedError
-from cardd.revocation.indexer import LENGTH, Job, Outcome
+from cardd.revocation.jobs import LENGTH, Job, Outcome
 from cardd.text import Text
 
 #: A process that has had nothing to do for so long ends, in seconds; its memory goes with it.

@@ -28,6 +28,9 @@ from cardd.revocation.names import point_names, urls_of
 
 E = TypeVar("E", bound=x509.ExtensionType)
 
+#: A list as it is in memory, or mapped there.
+Content = bytes | memoryview
+
 #: Reasons that an issuingDistributionPoint or a distribution point can name (RFC 5280 §4.2.1.13, bits 1 to 8).
 ALL_REASONS = frozenset(flag.value for flag in x509.ReasonFlags) - {"unspecified", "removeFromCRL"}
 
@@ -79,8 +82,8 @@ class ListFacts(msgspec.Struct, frozen=True, kw_only=True):
 class ParsedList(NamedTuple):
     """A list cut into its parts."""
 
-    der: bytes
-    tbs: bytes
+    der: Content
+    tbs: Content
     head: x509.CertificateRevocationList
     """The same list without its entries; its signature does not fit."""
     entries: tuple[int, int]
@@ -88,7 +91,7 @@ class ParsedList(NamedTuple):
     was_pem: bool
 
 
-def parse(content: bytes) -> ParsedList:
+def parse(content: Content) -> ParsedList:
     """Cut a list, DER or PEM, into its parts.
 
     Raises `ListRefusedError` `malformed` for what is not one list, whole and with nothing after it.
@@ -157,7 +160,7 @@ def _optional(extensions: x509.Extensions, kind: type[E]) -> E | None:
         return None
 
 
-def _as_der(content: bytes) -> tuple[bytes, bool]:
+def _as_der(content: Content) -> tuple[Content, bool]:
     if content[:1] == b"\x30":
         return content, False
     found = _PEM.search(content)
@@ -166,7 +169,7 @@ def _as_der(content: bytes) -> tuple[bytes, bool]:
     return base64.b64decode(b"".join(found[1].split()), validate=True), True
 
 
-def _cut(der: bytes, *, was_pem: bool) -> ParsedList:
+def _cut(der: Content, *, was_pem: bool) -> ParsedList:
     start, end = contents(der, 0, SEQUENCE)
     if end != len(der):
         raise ValueError("it is cut short" if end > len(der) else "something follows it")
@@ -186,7 +189,8 @@ def _cut(der: bytes, *, was_pem: bool) -> ParsedList:
         rest = entries[1]
     if entries[1] > tbs_end or tbs_end > end:
         raise ValueError("its lengths do not agree")
-    head = sequence(sequence(der[tbs_start:at] + der[rest:tbs_end]) + der[tbs_end:end])
+    without = sequence(bytes(der[tbs_start:at]) + bytes(der[rest:tbs_end]))
+    head = sequence(without + bytes(der[tbs_end:end]))
     return ParsedList(der, der[start:tbs_end], x509.load_der_x509_crl(head), entries, was_pem)
 
 

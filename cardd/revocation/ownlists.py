@@ -1,7 +1,6 @@
 """The local PKI's own lists, taken into the cache as soon as they are published."""
 
 import asyncio
-import hashlib
 import os
 from pathlib import Path
 
@@ -35,10 +34,9 @@ class OwnLists:
         """Take the lists in that the local PKI has published since."""
         async with self._turn:
             for local in self._parts.local.current():
-                sha256 = await asyncio.to_thread(_hash, local.der)
                 held, source = self._holdings.of(local.id), self._holdings.sources.get(local.id)
                 known = source is not None and source.signer == local.signer
-                if held is None or held.full.sha256 != sha256 or not known:
+                if held is None or held.full.sha256 != local.sha256 or not known:
                     await self._take(local)
 
     async def _take(self, local: LocalList) -> None:
@@ -59,10 +57,6 @@ class OwnLists:
         await self._holdings.change(
             source, changed, EventType.CRL_UPDATED, number=facts.number, state=Freshness.FRESH
         )
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _write(path: Path, content: bytes) -> None:

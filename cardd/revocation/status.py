@@ -2,17 +2,20 @@
 
 Pure over a snapshot of the index. A certificate is good only where the lists held cover its kind and every
 reason (RFC 5280 §6.3.3); what is not covered is unknown, never good.
+
+All that does not depend on the serial is decided once, in a `Standing`: it holds until the next moment at which
+one of its lists ages, and an answer is a look-up in each of them.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from cryptography import x509
 
-from cardd.revocation.entries import REASONS, REMOVE_FROM_CRL, decode_value, entry_key
-from cardd.revocation.index import HeldFacts
+from cardd.revocation.entries import REMOVE_FROM_CRL, VALUE_UNIT, decode_value
+from cardd.revocation.index import HeldFacts, Tables
 from cardd.revocation.lists import ALL_REASONS, ListFacts, Scope
 from cardd.revocation.names import comparable, issuer_prefix, point_names, spki_sha256
 from cardd.revocation.sources import Source
@@ -28,9 +31,6 @@ from cardd.revocation.types import (
 from cardd.revocation.verifying import CLOCK_SKEW
 
 _ORDER = (Freshness.FRESH, Freshness.STALE, Freshness.EXPIRED, Freshness.UNAVAILABLE)
-
-#: Returns what the complete list and the delta of a source have under a key.
-EntryLookup = Callable[[CrlId, bytes], tuple[bytes | None, bytes | None]]
 
 
 class Cover(NamedTuple):
@@ -64,7 +64,7 @@ class Held:
     """What an answer is made from: lists, their entries, and when each becomes stale."""
 
     lists: Mapping[CrlId, HeldFacts]
-    lookup: EntryLookup
+    tables: Mapping[CrlId, Tables]
     stale_at: Mapping[CrlId, datetime | None]
     assumed: timedelta
     """Validity of a list without nextUpdate."""
@@ -124,18 +124,59 @@ def freshness_of(
     return Freshness.FRESH
 
 
-def answer(
+class Speaker(NamedTuple):
+    """A list that speaks of the certificate asked for."""
+
+    source: CrlId
+    lists: HeldFacts
+    freshness: Freshness
+    tables: Tables
+    prefix: bytes
+    """Of the certificate's issuer, in the keys of an indirect list; else empty."""
+    lifts: bool
+    """Whether its delta is in force, so that a `removeFromCRL` in it counts."""
+
+
+class Standing(NamedTuple):
+    """What the lists held make of all certificates of a CA, for one policy."""
+
+    since: datetime
+    until: datetime | None
+    """When one of the lists ages next; from then on it has to be made anew."""
+    speakers: tuple[Speaker, ...]
+    unnamed: RevocationAnswer
+    """The answer for a certificate that no list names."""
+
+    def holds(self, now: datetime) -> bool:
+        """Tell whether it is still true."""
+        return self.since <= now and (self.until is None or now < self.until)
+
+    def answer(self, serial: int) -> RevocationAnswer:
+        """Answer for a serial."""
+        for speaker in self.speakers:
+            full, delta = speaker.tables
+            value = full(serial, speaker.prefix)
+            if delta is not None and (changed := delta(serial, speaker.prefix)) is not None:
+                if changed % VALUE_UNIT != REMOVE_FROM_CRL:
+                    value = changed
+                elif speaker.lifts:
+                    value = None
+            if value is not None:
+                return _revoked(speaker, value)
+        return self.unnamed
+
+
+def standing(
     covers: Sequence[Cover],
-    serial: int,
     held: Held,
     now: datetime,
     *,
     policy: FreshnessPolicy,
     target: Target | None = None,
-) -> RevocationAnswer:
-    """Answer for a serial of the CA that `covers` belong to; `target` is given where the certificate is."""
-    key = entry_key(serial)
+) -> Standing:
+    """Decide for the CA that `covers` belong to; `target` is given where one certificate of it is asked for."""
     coverage = _Coverage(target)
+    speakers, turns = [], []
     for cover in covers:
         lists = held.lists.get(cover.source)
         if lists is None:
@@ -144,17 +185,37 @@ def answer(
         reasons = _applies(scope, cover, target)
         if reasons is None:
             continue
-        freshness = freshness_of(lists, held.stale_at.get(cover.source), now, held.assumed)
-        full, delta = held.lookup(cover.source, cover.prefix + key if scope.indirect else key)
-        value = full
-        if delta is not None and (
-            delta[0] != REMOVE_FROM_CRL or now < end_of(lists.delta or lists.full, held.assumed)
-        ):
-            value = None if delta[0] == REMOVE_FROM_CRL else delta
-        if value is not None:
-            return _revoked(cover.source, lists, value, freshness)
+        stale_at = held.stale_at.get(cover.source)
+        freshness = freshness_of(lists, stale_at, now, held.assumed)
+        turns += [turn for turn in _turns(lists, stale_at, policy, held.assumed) if turn > now]
         coverage.add(cover.source, lists, reasons, freshness)
-    return coverage.answer(now, policy, held.assumed)
+        speakers.append(
+            Speaker(
+                cover.source,
+                lists,
+                freshness,
+                held.tables[cover.source],
+                cover.prefix if scope.indirect else b"",
+                now < end_of(lists.delta or lists.full, held.assumed),
+            )
+        )
+    unnamed = coverage.answer(now, policy, held.assumed)
+    return Standing(now, min(turns, default=None), tuple(speakers), unnamed)
+
+
+def _turns(
+    lists: HeldFacts, stale_at: datetime | None, policy: FreshnessPolicy, assumed: timedelta
+) -> Iterator[datetime]:
+    """Yield the moments at which the freshness of a list, or what the policy makes of it, can change."""
+    end = end_of(lists.full, assumed)
+    yield end
+    yield lists.full.this_update - CLOCK_SKEW
+    if stale_at is not None:
+        yield stale_at
+    if lists.delta is not None:
+        yield end_of(lists.delta, assumed)
+    if policy.expired_hours is not None:
+        yield end + timedelta(hours=policy.expired_hours)
 
 
 class _Coverage:
@@ -212,17 +273,18 @@ def _decision(policy: FreshnessPolicy, freshness: Freshness, end: datetime, now:
     return policy.expired
 
 
-def _revoked(source: CrlId, lists: HeldFacts, value: bytes, freshness: Freshness) -> RevocationAnswer:
+def _revoked(speaker: Speaker, value: int) -> RevocationAnswer:
     reason, revoked_at = decode_value(value)
+    lists = speaker.lists
     newest = lists.delta or lists.full
     return RevocationAnswer(
         status=Status.REVOKED,
-        freshness=freshness,
-        reason=REASONS[reason],
+        freshness=speaker.freshness,
+        reason=reason,
         revoked_at=revoked_at,
         this_update=newest.this_update,
         next_update=lists.full.next_update,
-        source=source,
+        source=speaker.source,
     )
 
 

@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from cardd.revocation.errors import ListRefusedError
 from cardd.revocation.lists import KNOWN_EXTENSIONS, ListFacts, ParsedList
@@ -145,11 +146,11 @@ def _check_bytes(parsed: ParsedList, signer: x509.Certificate) -> None:
             )
         match key:
             case rsa.RSAPublicKey() if isinstance(parameters, padding.PKCS1v15 | padding.PSS) and digest:
-                key.verify(head.signature, parsed.tbs, parameters, digest)
-            case ec.EllipticCurvePublicKey() if isinstance(parameters, ec.ECDSA):
-                key.verify(head.signature, parsed.tbs, parameters)
+                key.verify(head.signature, _digest(parsed, digest), parameters, Prehashed(digest))
+            case ec.EllipticCurvePublicKey() if isinstance(parameters, ec.ECDSA) and digest:
+                key.verify(head.signature, _digest(parsed, digest), ec.ECDSA(Prehashed(digest)))
             case ed25519.Ed25519PublicKey() | ed448.Ed448PublicKey() if parameters is None:
-                key.verify(head.signature, parsed.tbs)
+                key.verify(head.signature, bytes(parsed.tbs))
             case _:
                 raise _bad_signature()
     except UnsupportedAlgorithm:
@@ -161,6 +162,13 @@ def _check_bytes(parsed: ParsedList, signer: x509.Certificate) -> None:
         ) from None
     except (InvalidSignature, ValueError):
         raise _bad_signature() from None
+
+
+def _digest(parsed: ParsedList, algorithm: hashes.HashAlgorithm) -> bytes:
+    """Hash what is signed where it lies: a large list is mapped, not read."""
+    digest = hashes.Hash(algorithm)
+    digest.update(parsed.tbs)
+    return digest.finalize()
 
 
 def _bad_signature() -> ListRefusedError:

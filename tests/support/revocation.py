@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import hashlib
 import shutil
 import socket
 import ssl
@@ -28,7 +29,7 @@ from cardd.revocation.cacheparts import CacheParts, LocalList
 from cardd.revocation.fetching import Fetcher, FetchPolicy
 from cardd.revocation.names import spki_sha256
 from cardd.revocation.policies import FRESHNESS_POLICIES
-from cardd.revocation.types import CrlRequest, CrlView, RevocationAnswer
+from cardd.revocation.types import CrlId, CrlRequest, CrlView, RevocationAnswer
 from cardd.store import Store
 from tests.support.webservice import empty_database
 
@@ -207,6 +208,11 @@ class NoNames(AbstractResolver):
 
     async def close(self) -> None:
         pass
+
+
+def own_list(source: CrlId, ca: Ca, der: bytes) -> LocalList:
+    """Return a list as the local PKI publishes it."""
+    return LocalList(source, ca.certificate, der, hashlib.sha256(der).hexdigest())
 
 
 @dataclass

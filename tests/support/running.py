@@ -135,13 +135,14 @@ class RunningDaemon:
             data = msgspec.json.encode(body)
             sent["Content-Type"] = "application/json"
         sent.update(headers or {})
-        return self._exchange(method, path, data, sent)
+        return self.exchange(method, path, data, sent)
 
     def send_form(self, path: str, form: str, headers: Mapping[str, str]) -> Answer:
         """Send a form as one of the daemon's own pages does."""
-        return self._exchange("POST", path, form.encode(), headers)
+        return self.exchange("POST", path, form.encode(), headers)
 
-    def _exchange(self, method: str, path: str, data: bytes | None, sent: Mapping[str, str]) -> Answer:
+    def exchange(self, method: str, path: str, data: bytes | None, sent: Mapping[str, str]) -> Answer:
+        """Send a request as it is."""
         parts = urlsplit(self.address)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
         try:

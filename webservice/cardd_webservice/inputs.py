@@ -1,5 +1,6 @@
 """Decoding what a request carries into its declared type."""
 
+from functools import cache
 from typing import TypeVar
 
 import msgspec
@@ -52,12 +53,13 @@ class _NoParameters(msgspec.Struct, forbid_unknown_fields=True):
     pass
 
 
-def _whole_numbers(kind: type[msgspec.Struct]) -> set[str]:
+@cache
+def _whole_numbers(kind: type[msgspec.Struct]) -> frozenset[str]:
     """Return the fields that are whole numbers; values of all others stay text until they are checked."""
     described = msgspec.inspect.type_info(kind)
     if not isinstance(described, msgspec.inspect.StructType):
-        return set()
-    return {field.encode_name for field in described.fields if _is_whole_number(field.type)}
+        return frozenset()
+    return frozenset(field.encode_name for field in described.fields if _is_whole_number(field.type))
 
 
 def _is_whole_number(described: msgspec.inspect.Type) -> bool:

@@ -23,6 +23,8 @@ class Metrics:
             buckets=_BUCKETS,
             registry=registry,
         )
+        #: The counters of a route, method and status, so that labels are looked up once.
+        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._refused = Counter(
             "cardd_guard_refusals", "Requests the guard turned away.", ("reason",), registry=registry
         )
@@ -30,8 +32,14 @@ class Metrics:
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answer; `route` is the path's template, never the path itself."""
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        key = (method, route, status)
+        found = self._answers.get(key)
+        if found is None:
+            found = self._requests.labels(method, route, str(status)), self._seconds.labels(route)
+            self._answers[key] = found
+        requests, times = found
+        requests.inc()
+        times.observe(seconds)
 
     def refused(self, reason: str) -> None:
         """Count a refusal."""

@@ -5,9 +5,10 @@ at once; an unchanged one costs a 304 (RFC 9111 §5.2.2.4).
 """
 
 import asyncio
-import hashlib
 from datetime import UTC, datetime
+from hashlib import sha256
 from http import HTTPStatus
+from typing import NamedTuple
 
 from aiohttp import hdrs, web
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -29,6 +30,7 @@ OCSP_REQUEST_TYPE = "application/ocsp-request"
 OCSP_TYPE = "application/ocsp-response"
 
 _DELTA = "-delta"
+_UNCACHED_OCSP = {hdrs.CONTENT_TYPE: OCSP_TYPE, hdrs.CACHE_CONTROL: "no-store"}
 
 
 async def crl(request: web.Request) -> web.Response:
@@ -39,7 +41,8 @@ async def crl(request: web.Request) -> web.Response:
     name = _published(services, given.removesuffix(_DELTA))
     published = services.pki.lists.current(name, kind)
     filename = f"{given}.crl"
-    return _document(request, published.der, CRL_TYPE, published.this_update, filename)
+    document = _Document(published.der, published.sha256, CRL_TYPE, published.this_update, filename)
+    return _answered(request, document)
 
 
 async def certificate(request: web.Request) -> web.Response:
@@ -48,7 +51,8 @@ async def certificate(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     found = services.pki.authorities[_published(services, given)].certificate
     der = found.public_bytes(Encoding.DER)
-    return _document(request, der, CERTIFICATE_TYPE, found.not_valid_before_utc, f"{given}.cer")
+    made, filename = found.not_valid_before_utc, f"{given}.cer"
+    return _answered(request, _Document(der, sha256(der).hexdigest(), CERTIFICATE_TYPE, made, filename))
 
 
 async def chain(request: web.Request) -> web.Response:
@@ -56,7 +60,8 @@ async def chain(request: web.Request) -> web.Response:
     certificates = every_authority(request.app[SERVICES].pki.authorities)
     newest = max((found.not_valid_before_utc for found in certificates), default=datetime.now(UTC))
     bundle = await asyncio.to_thread(p7b, certificates)
-    return _document(request, bundle, CHAIN_TYPE, newest, "chain.p7b")
+    document = _Document(bundle, sha256(bundle).hexdigest(), CHAIN_TYPE, newest, "chain.p7b")
+    return _answered(request, document)
 
 
 async def ocsp_post(request: web.Request) -> web.Response:
@@ -97,21 +102,28 @@ def _published(services: Services, given: str) -> CaName:
     return name
 
 
-def _document(
-    request: web.Request, content: bytes, media_type: str, modified: datetime, filename: str
-) -> web.Response:
+class _Document(NamedTuple):
+    content: bytes
+    sha256: str
+    media_type: str
+    modified: datetime
+    filename: str
+
+
+def _answered(request: web.Request, document: _Document) -> web.Response:
     """Answer a document, or 304 where the caller holds it already (RFC 9110 §13.1)."""
-    etag = hashlib.sha256(content).hexdigest()[:32]
-    unchanged = _held(request, etag, modified)
+    etag = document.sha256[:32]
+    unchanged = _held(request, etag, document.modified)
     response = web.Response(
-        status=HTTPStatus.NOT_MODIFIED if unchanged else HTTPStatus.OK, body=None if unchanged else content
+        status=HTTPStatus.NOT_MODIFIED if unchanged else HTTPStatus.OK,
+        body=None if unchanged else document.content,
     )
     response.etag = etag
-    response.last_modified = modified
+    response.last_modified = document.modified
     response.headers[hdrs.CACHE_CONTROL] = "public, no-cache"
     if not unchanged:
-        response.content_type = media_type
-        response.headers[hdrs.CONTENT_DISPOSITION] = f'attachment; filename="{filename}"'
+        response.content_type = document.media_type
+        response.headers[hdrs.CONTENT_DISPOSITION] = f'attachment; filename="{document.filename}"'
     return response
 
 
@@ -124,10 +136,9 @@ def _held(request: web.Request, etag: str, modified: datetime) -> bool:
 
 
 def _ocsp_response(request: web.Request, reply: OcspReply) -> web.Response:
-    response = web.Response(body=reply.body, content_type=OCSP_TYPE)
     if reply.max_age is None or request.method == hdrs.METH_POST:
-        response.headers[hdrs.CACHE_CONTROL] = "no-store"
-        return response
+        return web.Response(body=reply.body, headers=_UNCACHED_OCSP)
+    response = web.Response(body=reply.body, content_type=OCSP_TYPE)
     response.headers[hdrs.CACHE_CONTROL] = f"public, no-transform, must-revalidate, max-age={reply.max_age}"
     response.last_modified = reply.last_modified
     if reply.expires is not None:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from cardd.clock import SystemClock
 from cardd.igc import chain
-from cardd.igc.crl import CrlBuilder, RevocationReason, SignedCrl, encode_entry
+from cardd.igc.crl import CrlBuilder, Entries, RevocationReason, SignedCrl, encode_entry
 from cardd.igc.hierarchy import HierarchyBuilder
 from cardd.igc.issuing import IssuedCertificate
 from cardd.igc.lint import Linter
@@ -90,29 +90,29 @@ async def verify(bench: Bench, leaf: IssuedCertificate, *lists: SignedCrl) -> st
 async def test_openssl_follows_complete_lists_and_deltas(bench: Bench) -> None:
     lists, ca = bench.lists(), bench.pki.authorities[CA]
     leaf, other = await bench.leaf(), await bench.leaf()
-    root_list = await lists.complete(bench.pki.authorities[ROOT], 1, [], bench.now)
-    base = await lists.complete(ca, 7, [], bench.now)
-    empty = await lists.delta(ca, 7, 7, [], bench.now)
+    root_list = await lists.complete(bench.pki.authorities[ROOT], 1, Entries(), bench.now)
+    base = await lists.complete(ca, 7, Entries(), bench.now)
+    empty = await lists.delta(ca, 7, 7, Entries(), bench.now)
     assert "leaf.pem: OK" in await verify(bench, leaf, root_list, base, empty)
     entry = encode_entry(leaf.serial, bench.now, RevocationReason.CESSATION_OF_OPERATION)
-    delta = await lists.delta(ca, 8, 7, [entry], bench.now)
+    delta = await lists.delta(ca, 8, 7, Entries(more=[entry]), bench.now)
     assert "certificate revoked" in await verify(bench, leaf, root_list, base, delta)
     assert "leaf.pem: OK" in await verify(bench, other, root_list, base, delta)
-    complete = await lists.complete(ca, 8, [entry], bench.now)
+    complete = await lists.complete(ca, 8, Entries(more=[entry]), bench.now)
     assert "certificate revoked" in await verify(bench, leaf, root_list, complete, delta)
 
 
 @pytest.mark.parametrize("profile", [ProfileName.SERV_SSL_SERV, ProfileName.ORG_SIGN, ProfileName.SERV_SMIME])
 async def test_openssl_accepts_other_profiles_strictly(bench: Bench, profile: ProfileName) -> None:
     lists = bench.lists()
-    both = [await lists.complete(bench.pki.authorities[name], 1, [], bench.now) for name in (ROOT, CA)]
+    both = [await lists.complete(bench.pki.authorities[name], 1, Entries(), bench.now) for name in (ROOT, CA)]
     assert "leaf.pem: OK" in await verify(bench, await bench.leaf(profile), *both)
 
 
 async def test_openssl_notices_a_list_past_its_next_update(bench: Bench) -> None:
     lists = bench.lists()
-    root_list = await lists.complete(bench.pki.authorities[ROOT], 1, [], bench.now)
-    old = await lists.complete(bench.pki.authorities[CA], 1, [], bench.now - timedelta(days=8))
+    root_list = await lists.complete(bench.pki.authorities[ROOT], 1, Entries(), bench.now)
+    old = await lists.complete(bench.pki.authorities[CA], 1, Entries(), bench.now - timedelta(days=8))
     assert "CRL has expired" in await verify(bench, await bench.leaf(), root_list, old)
 
 

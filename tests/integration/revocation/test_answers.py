@@ -12,11 +12,10 @@ import pytest
 from cryptography import x509
 
 from cardd.events import EventType
-from cardd.revocation.cacheparts import LocalList
 from cardd.revocation.errors import IndexerLostError
 from cardd.revocation.names import spki_sha256
 from cardd.revocation.types import CrlId, Decision, Freshness, Question, Reason, Status
-from tests.support.revocation import START, WEEK, Bench, Ca, bench, ec_key, entry, idp, name
+from tests.support.revocation import START, WEEK, Bench, Ca, bench, ec_key, entry, idp, name, own_list
 
 HOUR = timedelta(hours=1)
 
@@ -249,10 +248,10 @@ async def test_a_killed_indexer_leaves_the_old_list_and_the_next_fetch_works(emp
 
 async def test_the_local_pkis_lists_are_taken_in_as_published(empty: Bench) -> None:
     own = CrlId("ACI-EL-ORG-TEST")
-    empty.local.lists = [LocalList(own, empty.ca.certificate, empty.ca.crl(5, number=1))]
+    empty.local.lists = [own_list(own, empty.ca, empty.ca.crl(5, number=1))]
     await empty.cache.take_local()
     assert empty.ask(6).source == own
-    empty.local.lists = [LocalList(own, empty.ca.certificate, empty.ca.crl(5, 6, number=2))]
+    empty.local.lists = [own_list(own, empty.ca, empty.ca.crl(5, 6, number=2))]
     await empty.cache.refresh(own)
     assert empty.ask(6).status is Status.REVOKED
     view = empty.cache.get(own)

@@ -16,7 +16,6 @@ from cryptography.x509.oid import NameOID
 
 from cardd.errors import NotFoundError
 from cardd.revocation import proxies
-from cardd.revocation.cacheparts import LocalList
 from cardd.revocation.configured import configured_sources, configured_tls
 from cardd.revocation.errors import FetchFailedError, SourceFixedError
 from cardd.revocation.fetching import Fetcher, FetchPolicy, Validators
@@ -26,7 +25,7 @@ from cardd.revocation.proxies import Proxies
 from cardd.revocation.trust import TrustStore
 from cardd.revocation.types import CrlId, Freshness, Status
 from cardd.settings import CrlSettings, RevocationSettings, SettingsError
-from tests.support.revocation import START, Bench, Ca, bench, ec_key, name, serving
+from tests.support.revocation import START, Bench, Ca, bench, ec_key, name, own_list, serving
 
 PUBLIC = "http://lists.example.org/x.crl"
 
@@ -104,7 +103,7 @@ async def test_a_certificate_does_not_make_the_daemon_call_a_private_address(tmp
 async def test_the_local_pkis_own_lists_are_not_fetched_although_its_certificates_name_them(
     empty: Bench,
 ) -> None:
-    empty.local.lists = [LocalList(CrlId("OWN"), empty.ca.certificate, empty.ca.crl(5))]
+    empty.local.lists = [own_list(CrlId("OWN"), empty.ca, empty.ca.crl(5))]
     await empty.cache.take_local()
     assert await _learner(empty, empty.ca).learn(empty.ca.issue(1, _points(PUBLIC))) == []
     assert [each.id for each in empty.cache.lists()] == ["OWN"]

@@ -250,7 +250,7 @@ async def test_a_new_base_drops_a_delta_that_no_longer_fits(tmp_path: Path) -> N
 
 def _resigned(ca: Ca, content: bytes) -> bytes:
     """Sign an altered list anew."""
-    return _signed(ca, parse(content).tbs)
+    return _signed(ca, bytes(parse(content).tbs))
 
 
 def _signed(ca: Ca, tbs: bytes) -> bytes:
@@ -261,6 +261,6 @@ def _signed(ca: Ca, tbs: bytes) -> bytes:
 
 
 def _without_next_update(ca: Ca, number: int) -> bytes:
-    tbs = parse(ca.crl(5, number=number)).tbs
+    tbs = bytes(parse(ca.crl(5, number=number)).tbs)
     header = 2 if tbs[1] < 0x80 else 2 + (tbs[1] & 0x7F)
     return _signed(ca, der.sequence(tbs[header:].replace(der.time(START + WEEK), b"", 1)))

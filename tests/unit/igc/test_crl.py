@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cardd.igc import der
 from cardd.igc.authority import Authority
-from cardd.igc.crl import CrlBuilder, RevocationReason, encode_entry
+from cardd.igc.crl import CrlBuilder, Entries, RevocationReason, encode_entry
 from cardd.igc.errors import LintRefusedError, SigningError
 from cardd.igc.names import CaName
 from cardd.igc.signer import key_with_signature
@@ -72,8 +72,8 @@ async def test_a_list_is_byte_for_byte_what_the_library_builds(
     encoded = [encode_entry(*entry) for entry in entries]
     builder = CrlBuilder(any_pki.policy, any_pki.linter)
     for signed in (
-        await builder.complete(authority, number, encoded, now),
-        await builder.delta(authority, number + 1, number, encoded, now),
+        await builder.complete(authority, number, Entries(more=encoded), now),
+        await builder.delta(authority, number + 1, number, Entries(more=encoded), now),
     ):
         crl = x509.load_der_x509_crl(signed.der)
         assert crl.is_signature_valid(authority.signer.public_key)
@@ -83,7 +83,7 @@ async def test_a_list_is_byte_for_byte_what_the_library_builds(
 async def test_a_complete_list_points_to_its_delta_and_limits_nothing(pki: TestPki) -> None:
     authority = pki.authorities[CaName.ACI_EL_ORG]
     entry = encode_entry(0x77, NOW, RevocationReason.KEY_COMPROMISE)
-    signed = await CrlBuilder(pki.policy, pki.linter).complete(authority, 41, [entry], NOW)
+    signed = await CrlBuilder(pki.policy, pki.linter).complete(authority, 41, Entries(more=[entry]), NOW)
     crl = x509.load_der_x509_crl(signed.der)
     assert [(type(e.value), e.critical) for e in crl.extensions] == [
         (x509.AuthorityKeyIdentifier, False),
@@ -100,7 +100,7 @@ async def test_a_complete_list_points_to_its_delta_and_limits_nothing(pki: TestP
 
 async def test_a_delta_names_its_base_in_a_critical_extension(pki: TestPki) -> None:
     authority = pki.authorities[CaName.ACI_EL_ORG]
-    signed = await CrlBuilder(pki.policy, pki.linter).delta(authority, 43, 41, [], NOW)
+    signed = await CrlBuilder(pki.policy, pki.linter).delta(authority, 43, 41, Entries(), NOW)
     crl = x509.load_der_x509_crl(signed.der)
     indicator = crl.extensions.get_extension_for_class(x509.DeltaCRLIndicator)
     assert (indicator.value.crl_number, indicator.critical) == (41, True)
@@ -109,7 +109,9 @@ async def test_a_delta_names_its_base_in_a_critical_extension(pki: TestPki) -> N
 
 
 async def test_an_empty_list_leaves_revoked_certificates_out(pki: TestPki) -> None:
-    signed = await CrlBuilder(pki.policy, pki.linter).complete(pki.authorities[CaName.ACR_EL], 1, [], NOW)
+    signed = await CrlBuilder(pki.policy, pki.linter).complete(
+        pki.authorities[CaName.ACR_EL], 1, Entries(), NOW
+    )
     times = der.time(signed.this_update) + der.time(signed.next_update)
     after = signed.der[signed.der.index(times) + len(times)]
     assert after == 0xA0
@@ -153,7 +155,7 @@ async def test_a_list_whose_signature_does_not_verify_is_never_handed_out(pki: T
     assert isinstance(honest.signer, MemorySigner)
     liar = Authority(honest.name, honest.certificate, Liar(honest.signer.key))
     with pytest.raises(SigningError):
-        await CrlBuilder(pki.policy, pki.linter).complete(liar, 1, [], NOW)
+        await CrlBuilder(pki.policy, pki.linter).complete(liar, 1, Entries(), NOW)
 
 
 async def test_the_linter_refuses_a_list_before_the_cas_key_signs(pki: TestPki) -> None:
@@ -162,7 +164,7 @@ async def test_the_linter_refuses_a_list_before_the_cas_key_signs(pki: TestPki) 
     asked = len(authority.signer.signed)
     garbage = der.sequence(der.integer(5))
     with pytest.raises(LintRefusedError):
-        await CrlBuilder(pki.policy, pki.linter).complete(authority, 1, [garbage], NOW)
+        await CrlBuilder(pki.policy, pki.linter).complete(authority, 1, Entries(more=[garbage]), NOW)
     assert len(authority.signer.signed) == asked
 
 
@@ -170,4 +172,6 @@ async def test_an_entry_that_was_damaged_among_many_stops_its_list(pki: TestPki)
     good = encode_entry(5, NOW, RevocationReason.SUPERSEDED)
     entries = [b"damaged", *[good] * 20]
     with pytest.raises(SigningError):
-        await CrlBuilder(pki.policy, pki.linter).complete(pki.authorities[CaName.ACR_FO], 1, entries, NOW)
+        await CrlBuilder(pki.policy, pki.linter).complete(
+            pki.authorities[CaName.ACR_FO], 1, Entries(more=entries), NOW
+        )

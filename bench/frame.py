@@ -1,0 +1,184 @@
+"""Cases beside their floors and peers, alternated in one run, and what they come to.
+
+A group declares its cases as data and opens, once for all of them, what they are measured on. Each round of a case
+takes one figure of ours and one of what stands beside it, in turns, so that whatever else the machine does meets both.
+Every judgement is on ratios or on differences of a same run; see `bench.report` for how they are shown.
+"""
+
+import statistics
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What a case must reach: a bound on ours ÷ beside, on ours − beside, on ours itself, or on a further figure."""
+
+    of: Literal["ratio", "difference", "ours"]
+    bound: Literal["at most", "at least"]
+    number: float
+
+    def met(self, figure: float) -> bool:
+        """Tell whether a figure is within the bound."""
+        return figure <= self.number if self.bound == "at most" else figure >= self.number
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the table."""
+
+    name: str
+    """What `--case` selects: the group's name, a slash, its own."""
+    ours: str
+    beside: str | None = None
+    unit: str
+    target: Target
+    rounds: int = 7
+
+
+class Curve(msgspec.Struct, frozen=True, kw_only=True):
+    """How figures grow with a size."""
+
+    name: str
+    title: str
+    x: str
+    """What the size counts."""
+    unit: str
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The work of a case; each call does one round and returns its figure in the case's unit."""
+
+    ours: Callable[[], float]
+    beside: Callable[[], float] | None = None
+
+
+@dataclass(frozen=True)
+class Points:
+    """The work of a curve: figures by the name of their line, for one size."""
+
+    at: Callable[[int], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why a case or a curve cannot be measured here."""
+
+    why: str
+
+
+Work = Mapping[str, Pair | Points | Missing]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a group is opened for: a directory of its own, the names wanted, and the peers' own Python."""
+
+    directory: Path
+    names: Collection[str]
+    peers: Path | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cases and curves that are measured on the same ground."""
+
+    name: str
+    declared: Sequence[Case | Curve]
+    opened: Callable[[Asked], AbstractContextManager[Work]]
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What a case came to: medians of its rounds, in its unit, and median and spread of what its target is on."""
+
+    case: Case
+    rounds: int = 0
+    ours: float | None = None
+    beside: float | None = None
+    median: float | None = None
+    lowest: float | None = None
+    highest: float | None = None
+    met: bool | None = None
+    why_missing: str | None = None
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """A measured curve: for each size, the figures by the name of their line."""
+
+    curve: Curve
+    points: tuple[tuple[int, dict[str, float]], ...] = ()
+    why_missing: str | None = None
+
+
+def measure(case: Case, work: Pair | Missing, rounds: int | None = None) -> Result:
+    """Alternate the rounds of a case, the first of each pair in turns, and judge it."""
+    if isinstance(work, Missing):
+        return Result(case=case, why_missing=work.why)
+    count = rounds or case.rounds
+    ours: list[float] = []
+    beside: list[float] = []
+    for number in range(count):
+        if work.beside is None:
+            ours.append(work.ours())
+        elif number % 2:
+            ours.append(work.ours())
+            beside.append(work.beside())
+        else:
+            beside.append(work.beside())
+            ours.append(work.ours())
+    figures = _judged(case.target, ours, beside)
+    median = statistics.median(figures)
+    return Result(
+        case=case,
+        rounds=count,
+        ours=statistics.median(ours),
+        beside=statistics.median(beside) if beside else None,
+        median=median,
+        lowest=min(figures),
+        highest=max(figures),
+        met=case.target.met(median),
+    )
+
+
+def trace(curve: Curve, work: Points | Missing) -> Line:
+    """Measure a curve, size by size."""
+    if isinstance(work, Missing):
+        return Line(curve=curve, why_missing=work.why)
+    return Line(curve=curve, points=tuple((size, dict(work.at(size))) for size in curve.sizes))
+
+
+def perform(
+    group: Group, asked: Asked, *, rounds: int | None, progress: Callable[[str], Any]
+) -> Iterator[Result | Line]:
+    """Open a group and measure what is asked of it, in the order of its declaration."""
+    wanted = [each for each in group.declared if each.name in asked.names]
+    if not wanted:
+        return
+    progress(group.name)
+    with group.opened(asked) as work:
+        for each in wanted:
+            progress(each.name)
+            found = work.get(each.name, Missing("the group does not offer it"))
+            if isinstance(each, Case):
+                yield measure(each, _of_kind(Pair, found), rounds)
+            else:
+                yield trace(each, _of_kind(Points, found))
+
+
+def _judged(target: Target, ours: Sequence[float], beside: Sequence[float]) -> list[float]:
+    if target.of == "ours":
+        return list(ours)
+    if target.of == "difference":
+        return [one - other for one, other in zip(ours, beside, strict=True)]
+    return [one / other for one, other in zip(ours, beside, strict=True)]
+
+
+def _of_kind(kind: type[Any], found: Pair | Points | Missing) -> Any:
+    if not isinstance(found, kind | Missing):
+        raise TypeError(f"a {kind.__name__} was expected, not {found!r}")
+    return found

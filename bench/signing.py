@@ -1,0 +1,71 @@
+"""Signatures with a card's key through the API, beside C_Sign in one process: both RSA 2048, ours verified too."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bench.daemons import Daemon, daemon
+from bench.frame import Asked, Case, Group, Pair, Target, Work
+from bench.load import Unit, drive
+from bench.tokens import raw_signers
+from cardd_pkcs11.types import KeyAlgorithm
+
+_SECONDS = 3.0
+_SINGLE = 200
+_CLIENTS = 8
+_MESSAGE = b"m" * 512
+
+_DECLARED = (
+    Case(
+        name="sign/8-clients",
+        ours="signatures with a card's key through the API, RSA 2048, 8 clients",
+        beside=f"C_Sign, {os.cpu_count()} processes",
+        unit="a second",
+        target=Target("ratio", "at least", 0.90),
+    ),
+    Case(
+        name="sign/one-client",
+        ours="one signature with a card's key through the API, RSA 2048",
+        beside="C_Sign",
+        unit="ms",
+        target=Target("difference", "at most", 1.5),
+    ),
+)
+
+
+@contextmanager
+def opened(asked: Asked) -> Iterator[Work]:
+    """Run a daemon and, on a token of their own, processes that sign."""
+    with (
+        daemon(asked.directory) as ours,
+        raw_signers(asked.directory / "floor", KeyAlgorithm.RSA_2048) as all_cores,
+        raw_signers(asked.directory / "floor", KeyAlgorithm.RSA_2048, 1) as one,
+    ):
+        yield {
+            "sign/8-clients": Pair(
+                lambda: drive(ours.requests, [_signatures(ours)] * _CLIENTS, _SECONDS).per_second,
+                lambda: all_cores.per_second(_SECONDS),
+            ),
+            "sign/one-client": Pair(lambda: _median_ms(ours), lambda: 1000 / one.per_second(_SECONDS / 3)),
+        }
+
+
+def _median_ms(ours: Daemon) -> float:
+    load = drive(ours.requests, [itertools.islice(_signatures(ours), _SINGLE)])
+    return load.percentile(50) * 1000
+
+
+def _signatures(ours: Daemon) -> Iterator[Unit]:
+    """Sign again and again; one iterator may serve many clients."""
+    body = {"role": "authentication", "mechanism": "sha256_rsa_pkcs", "data": _MESSAGE}
+    request = ours.requests.encode("POST", f"/api/v1/cards/{ours.card}/sign", body, ours.session)
+
+    def sign() -> Unit:
+        return (yield request).status == 200
+
+    while True:
+        yield sign()
+
+
+GROUP = Group("sign", _DECLARED, opened)
