@@ -16,7 +16,7 @@ from cardd.orders.ordering import Ordering, not_authorised
 from cardd.orders.paging import Page, PageRequest, Position, page_of
 from cardd.orders.parts import AuthorisingCard, OrderParts
 from cardd.orders.revocation import Revocation
-from cardd.orders.sorting import certificate_sorting
+from cardd.orders.sorting import CertificateSort, certificate_sorting
 from cardd.orders.tokenwrites import finish_token_writes
 from cardd.orders.tracking import CERTIFICATE, Tracking, covers, managed, visible_to
 from cardd.orders.types import (
@@ -62,7 +62,7 @@ class Certificates:
         async with self._parts.store.read() as connection:
             scope = await visible_to(connection, card)
             conditions = certificate_conditions(filters, scope, now, self._views.notice)
-            sorting = certificate_sorting(filters.sort)
+            sorting = certificate_sorting(_sort_of(filters))
             selected = selected_certificates().add_columns(sorting.key.label("sort_key"))
             words = words_of(filters.q)
             rows = await rows_of_page(connection, selected, page, sorting, conditions=conditions, words=words)
@@ -124,6 +124,17 @@ class Certificates:
             raise NotActiveError(
                 Text(f"It is {state.value}.", f"Il est dans l’état « {state.value} »."), state=state.value
             )
+
+
+def _sort_of(filters: CertificateFilters) -> CertificateSort:
+    """Return how a list is sorted: what is narrowed by its end, by that, since newest first would walk past all else.
+
+    Certificates have one validity, so that both orders are the same but where the settings have changed it.
+    """
+    by_end = filters.state in (CertificateState.EXPIRED, CertificateState.RENEWABLE)
+    if filters.sort is CertificateSort.NEWEST and by_end:
+        return CertificateSort.EXPIRY_DESCENDING
+    return filters.sort
 
 
 def _order_again(order: sa.Row[Any], request: RenewalRequest) -> OrderRequest:

@@ -138,15 +138,17 @@ def _order_state(state: OrderState, now: datetime) -> sa.ColumnElement[bool]:
 
 def _certificate_state(state: CertificateState, now: datetime, notice: timedelta) -> sa.ColumnElement[bool]:
     revoked_at, not_after = certificates.c.revoked_at, certificates.c.not_after
+    # Written so that no index of revoked_at is taken: nearly every row is not revoked.
+    stands = sa.func.coalesce(revoked_at, revoked_at).is_(None)
     match state:
         case CertificateState.REVOKED:
             return revoked_at.is_not(None)
         case CertificateState.EXPIRED:
-            return sa.and_(revoked_at.is_(None), not_after < now)
+            return sa.and_(stands, not_after < now)
         case CertificateState.RENEWABLE:
-            return sa.and_(revoked_at.is_(None), not_after >= now, not_after <= now + notice)
+            return sa.and_(stands, not_after >= now, not_after <= now + notice)
         case CertificateState.ACTIVE:
-            return sa.and_(revoked_at.is_(None), not_after > now + notice)
+            return sa.and_(stands, not_after > now + notice)
 
 
 def _covered(table: sa.Table, grants: Sequence[Grant]) -> sa.ColumnElement[bool]:
