@@ -104,7 +104,9 @@ class Alerts:
         key, detail = sighting.key, sighting.detail
         async with self._store.transaction() as tx:
             changed = (
-                sa.update(alerts).where(self._is(key)).values(told_at=tx.now, detail=msgspec.to_builtins(detail))
+                sa.update(alerts)
+                .where(self._is(key))
+                .values(told_at=tx.now, detail=msgspec.to_builtins(detail))
             )
             await tx.execute(changed)
             tx.publish(EventType.ALERT_REPEATED, key.subject, kind=key.kind, en=detail.en, fr=detail.fr)

@@ -87,7 +87,12 @@ class Backups:
             BackupFailedError: it cannot be written; nothing is left of it.
         """
         if self._parts.store.shared:
-            raise SharedStateError
+            raise SharedStateError(
+                Text(
+                    "The state is in PostgreSQL, and this directory is only a part of it.",
+                    "L’état est dans PostgreSQL, et ce répertoire n’en est qu’une partie.",
+                )
+            )
         always = self._settings.named_recipients
         named = tuple(dict.fromkeys((*always, *(each.strip() for each in request.recipients))))
         recipients = read_recipients(named)
