@@ -17,6 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 
+from cardd.assembly import assembled
 from cardd.backup.restoring import finish_restore
 from cardd.backup.takeup import restore_taken_up, take_up_restore
 from cardd.cardreaders import CardReaders, card_readers, no_card_readers
@@ -28,7 +29,7 @@ from cardd.following import following
 from cardd.health import health_parts
 from cardd.logs import configure_logs
 from cardd.metrics import DaemonMetrics
-from cardd.parts import Ground, Parts, assembled, reload_of, start, watching
+from cardd.parts import Ground, Parts, reload_of, start, watching
 from cardd.progress import Progress, ProgressStep
 from cardd.reload import Reload
 from cardd.servicemanager import ServiceManager, handed_sockets

@@ -12,11 +12,11 @@ import pytest
 from aiohttp import web
 from cryptography import x509
 
+from cardd.assembly import OwnLists
 from cardd.clock import ManualClock
 from cardd.igc.names import CaName
 from cardd.igc.pki import Pki
 from cardd.igc.publishing import ListKind
-from cardd.parts import OwnLists
 from cardd.revocation.names import spki_sha256
 from cardd.revocation.types import CrlRequest, Decision, Freshness, Status
 from tests.support.revocation import START, Answering, Bench, Ca, bench, entry, serving
@@ -115,7 +115,7 @@ async def test_through_400_days_nothing_is_wrong_unlabelled_or_lapses(tmp_path: 
 
 
 async def _duties(pki: Pki, cached: Bench) -> None:
-    """Do once what the daemon does every minute or sooner (see `cardd.parts.duties`)."""
+    """Do once what the daemon does every minute or sooner (see `cardd.duties`)."""
     await pki.lists.refresh()
     await cached.cache.take_local()
     await cached.due()
