@@ -5,8 +5,8 @@ from alembic import op
 
 from cardd.store.tables import UtcDateTime
 
-revision = "0005"
-down_revision = "0004"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
