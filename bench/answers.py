@@ -20,20 +20,20 @@ _BARE = "a bare aiohttp handler of a JSON object"
 
 _DECLARED = (
     Case(
-        name="status/one",
+        name="answers/status",
         ours="GET status, 8 clients",
         beside=_BARE,
         unit="a second",
         target=Target("ratio", "at least", 0.70),
     ),
     Case(
-        name="status/batch",
+        name="answers/batch",
         ours="answers in batches of 1,000, one client",
         unit="a second",
         target=Target("ours", "at least", 100_000),
     ),
     Case(
-        name="ocsp/warm",
+        name="answers/ocsp-warm",
         ours="OCSP answers that are kept, 8 clients",
         beside=_BARE,
         unit="a second",
@@ -84,9 +84,9 @@ def opened(asked: Asked) -> Iterator[Work]:
     with daemon(asked.directory) as ours, _bare_handler() as bare:
         ground = _Ground(ours, bare)
         yield {
-            "status/one": Pair(ground.status_rate, ground.bare_rate),
-            "status/batch": Pair(ground.batch_rate),
-            "ocsp/warm": Pair(ground.ocsp_rate, ground.bare_rate),
+            "answers/status": Pair(ground.status_rate, ground.bare_rate),
+            "answers/batch": Pair(ground.batch_rate),
+            "answers/ocsp-warm": Pair(ground.ocsp_rate, ground.bare_rate),
         }
 
 

@@ -54,6 +54,7 @@ from cardd.cards.types import (
 )
 from cardd.cards.uses import CardUses
 from cardd.clock import Clock
+from cardd.custody import media
 from cardd.custody.errors import token_errors_translated
 from cardd.custody.pins import PinVault
 from cardd.errors import CarddError
@@ -142,7 +143,7 @@ class CardSessions:
         self.directory = CardDirectory(
             parts.store,
             parts.tokens,
-            module=parts.settings.tokens.module,
+            module=media.SOFTHSM,
             tries=tries,
             inserted=parts.inserted,
         )

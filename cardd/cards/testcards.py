@@ -30,6 +30,7 @@ from cardd.cards.sessions import CardSessions
 from cardd.cards.types import CardDataView, CardSerial, CardView, TestCardRequest
 from cardd.cards.virtualcards import FaultsRequest, VirtualCards
 from cardd.clock import Clock
+from cardd.custody import media
 from cardd.custody.registry import HolderKind, claim, spki_hash
 from cardd.errors import CarddError, FieldProblem, InvalidFieldsError
 from cardd.events import EventType
@@ -248,8 +249,7 @@ class TestCards:
         return await read_card_data(card, self._parts.sessions)
 
     def _view(self, card: CardRecord) -> CardView:
-        settings = self._parts.settings
-        return card.view(module=settings.tokens.module, tries=settings.cards.pin_tries)
+        return card.view(module=media.SOFTHSM, tries=self._parts.settings.cards.pin_tries)
 
     async def _checked(self, request: TestCardRequest) -> _Order:
         """Check what can be checked before anything is begun."""

@@ -267,6 +267,7 @@ async def bench(directory: Path, **changes: Any) -> AsyncIterator[Bench]:
     bus, local = EventBus(), OwnLists()
     fetching = changes.pop("fetching", FetchPolicy())
     private = changes.pop("private", None)
+    directory.mkdir(exist_ok=True)
     store = await open_store(directory, clock, bus)
     revocation = directory / "revocation"
     options: dict[str, Any] = {"resolver": NoNames()} | ({} if private is None else {"private": private})

@@ -1,5 +1,7 @@
 """Words found in orders and certificates: anywhere, in any order of the list, page by page."""
 
+from datetime import timedelta
+
 import pytest
 import sqlalchemy as sa
 
@@ -12,9 +14,13 @@ from tests.support.orders import World, order_request
 
 
 async def named(world: World, *services: str) -> dict[str, str]:
-    """Place an order for each service; return them by identifier."""
-    placed = [await world.order(order_request(service=service)) for service in services]
-    return {view.id: view.label for view in placed}
+    """Place an order for each service, a second after the last; return them by identifier."""
+    labels = {}
+    for service in services:
+        view = await world.order(order_request(service=service))
+        labels[view.id] = view.label
+        world.clock.advance(timedelta(seconds=1))
+    return labels
 
 
 async def found(world: World, q: str, *, sort: OrderSort = OrderSort.NEWEST, limit: int = 50) -> list[str]:
@@ -55,7 +61,6 @@ async def test_every_word_is_looked_for_anywhere(world: World, q: str, labels: l
 async def test_hits_are_paged_in_any_order_without_loss_or_doubles(
     world: World, sort: OrderSort, few: int, q: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All are of one moment, so that only the order of their coming, or their names, tells them apart."""
     monkeypatch.setattr(listing, "_FEW", few)
     labels = ["ALPHA C", "ALPHA A", "ALPHA E", "ALPHA B", "ALPHA D"]
     await named(world, *labels, "BRAVO")

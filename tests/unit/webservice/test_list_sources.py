@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from cardd.applications.types import Scope
 from cardd.revocation.learning import Learner
 from cardd.revocation.prepared import PreparedLists
 from cardd.revocation.trust import TrustStore
+from tests.support.pairing import paired
 from tests.support.revocation import START, Ca, bench
 from tests.support.webservice import Running, running
 
@@ -119,11 +121,14 @@ async def test_a_request_names_a_stored_policy_and_a_caller_without_one_gets_its
             status, problem = await service.json("GET", f"{question}&policy=day-shift")
             assert (status, problem["fields"][0]["field"]) == (422, "policy")
             assert "night-shift" in problem["detail"]
-            await service.json("PUT", "/api/v1/freshness-policies/owner", json=body)
+            token = await paired(service, Scope.VALIDATE, name="ward")
+            await service.json("PUT", "/api/v1/freshness-policies/ward", json=body)
+            _, answer = await service.json("GET", question, token=token)
+            assert answer["decision"] == "accept", "the application's own policy"
             _, answer = await service.json("GET", question)
-            assert answer["decision"] == "accept", "the caller's own policy"
-            await service.json("DELETE", "/api/v1/freshness-policies/owner")
-            _, answer = await service.json("GET", question)
+            assert answer["decision"] == "refuse", "that of nobody else"
+            await service.json("DELETE", "/api/v1/freshness-policies/ward")
+            _, answer = await service.json("GET", question, token=token)
             assert answer["decision"] == "refuse"
 
 
