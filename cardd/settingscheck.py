@@ -14,7 +14,7 @@ from cardd.revocation.configured import configured_sources
 from cardd.settings import Settings, split
 from cardd.text import Text
 from cardd_pkcs11.errors import TokenError
-from cardd_pkcs11.profiles import load_profile
+from cardd_pkcs11.profiles import load_profile, profile_names
 
 
 class Problem(NamedTuple):
@@ -28,7 +28,7 @@ def problems(settings: Settings) -> list[Problem]:
     """Check everything that a start would need, and change nothing."""
     return [
         *_failure("tokens.module", lambda: load_profile(settings.tokens.module or SOFTHSM).locate()),
-        *_failure("cards.modules", lambda: card_modules_named(settings.cards.modules)),
+        *_card_modules(settings),
         *_failure("revocation", lambda: configured_sources(settings.revocation)),
         *_failure("backup.recipients", lambda: read_recipients(settings.backup.named_recipients)),
         *_failure("webhooks", lambda: Routes.from_settings(settings)),
@@ -37,6 +37,17 @@ def problems(settings: Settings) -> list[Problem]:
         *_backups(settings),
         *_mails(settings),
     ]
+
+
+def _card_modules(settings: Settings) -> Iterator[Problem]:
+    """Name what no profile is called; a module that is known and not installed only drives no cards."""
+    known = profile_names()
+    for name in card_modules_named(settings.cards.modules):
+        if name not in known:
+            among = ", ".join(sorted(known))
+            yield Problem(
+                "cards.modules", Text(f"{name} is none of {among}", f"{name} n’est aucun de {among}")
+            )
 
 
 def _failure(setting: str, attempt: Callable[[], object]) -> Iterator[Problem]:

@@ -1,6 +1,6 @@
 """A module for cards in readers in memory, which counts PINs as cards do, and readers' events to feed the room with."""
 
-import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -34,7 +34,8 @@ class MemoryCards(MemoryTokens):
         self.left: dict[TokenSerial, int] = {}
         self.calls: list[str] = []
         self.fails: TokenError | None = None
-        self.looked_again = asyncio.Event()
+        #: What happens when a module is asked again for its tokens, before it answers.
+        self.when_asked_again: Callable[[], None] = lambda: None
 
     def put_in(self, serial: str, *objects: ObjectInfo) -> None:
         """Let the module see a card with these objects."""
@@ -49,7 +50,7 @@ class MemoryCards(MemoryTokens):
     ) -> tuple[TokenInfo, ...]:
         self.calls.append("list_tokens")
         if refresh:
-            self.looked_again.set()
+            self.when_asked_again()
         if self.fails is not None:
             raise self.fails
         return await super().list_tokens(deadline=deadline)

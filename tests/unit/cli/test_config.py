@@ -24,7 +24,7 @@ def test_an_unknown_name_is_named_in_one_line(cardd: Cardd, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "setting", "sentence"),
     [
-        ('[cards]\nmodules = "nothere"', "cards.modules", "nothere"),
+        ('[cards]\nmodules = "nothere"', "cards.modules", "is none of"),
         ('[backup]\nrecipients = "age1x"', "backup.recipients", "not an age recipient"),
         ("[backup]\nevery_hours = 1", "backup.every_hours", "names nobody"),
         ('[alerts]\nemails = "a@b"', "alerts.emails", "no mail server"),

@@ -15,7 +15,7 @@ from tests.support.orders import World, order_request
 
 async def named(world: World, *services: str) -> dict[str, str]:
     """Place an order for each service, a second after the last; return them by identifier."""
-    labels = {}
+    labels: dict[str, str] = {}
     for service in services:
         view = await world.order(order_request(service=service))
         labels[view.id] = view.label
