@@ -6,6 +6,7 @@ cached until then. A token whose sessions are gone is forgotten at once, and its
 """
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import TypeVar
 import pkcs11
 from pkcs11 import Mechanism, TokenFlag
 from pkcs11.exceptions import (
+    GeneralError,
     KeyHandleInvalid,
     ObjectHandleInvalid,
     PKCS11Error,
@@ -58,6 +60,9 @@ T = TypeVar("T")
 
 #: CK_TOKEN_INFO.serialNumber (PKCS#11 v2.40 §3.2).
 _SERIAL_CHARACTERS = 16
+#: How often a token is read that cannot be read for now, and the seconds between.
+_READINGS = 6
+_BETWEEN_READINGS = 0.005
 
 
 @dataclass
@@ -321,7 +326,7 @@ class Module:
     def _tokens(self) -> Iterator[tuple[Slot, Token]]:
         for slot in self._library.get_slots(token_present=True):
             try:
-                token = slot.get_token()
+                token = _token_in(slot)
             except (TokenNotPresent, TokenNotRecognised, SlotIDInvalid):
                 continue
             if TokenFlag.TOKEN_INITIALIZED in token.flags:
@@ -491,6 +496,16 @@ def _pin_flags(token: Token) -> PinFlags:
 def _require_login(token: _OpenToken) -> None:
     if not token.logged_in:
         raise NotLoggedInError("the token is not logged in")
+
+
+def _token_in(slot: Slot) -> Token:
+    """Read the token of a slot; one that another process is just writing to (SoftHSM) is read again."""
+    for _ in range(_READINGS - 1):
+        try:
+            return slot.get_token()
+        except GeneralError:
+            time.sleep(_BETWEEN_READINGS)
+    return slot.get_token()
 
 
 @contextmanager

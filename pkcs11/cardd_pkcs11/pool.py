@@ -163,6 +163,8 @@ class TokenHostPool(TokenPool):
         self._changes = _Gate()
         #: Told of every call: its kind, how long it took in seconds, and the code of its error, if it failed.
         self._observer: Observer = _unobserved
+        #: Hosts that know a token's PIN as it was before its last change.
+        self._behind: dict[TokenSerial, set[TokenHost]] = {}
 
     @property
     def hosts(self) -> tuple[TokenHost, ...]:
@@ -302,6 +304,9 @@ class TokenHostPool(TokenPool):
         def use(host: TokenHost) -> Awaitable[T]:
             return self._logged_in_call(host, call, serial, deadline)
 
+        if isinstance(call, _PIN_CHANGES):
+            # Where logins come first: the other hosts have to read the token anew before one.
+            return await self._on_a_host_that_knows(serial, list(self._hosts), use)
         writer_first = self._writer_first(serial)
         if isinstance(call, _AT_THE_WRITER):
             return await self._on_a_host_that_knows(serial, writer_first, use)
@@ -327,7 +332,25 @@ class TokenHostPool(TokenPool):
                     self._helpers[serial] = [
                         each for each in self._helpers.get(serial, ()) if each is not least_busy
                     ]
-        return await home.host.call(call, deadline=deadline)
+        return await self._noting_pin_changes(home.host, call, serial, deadline)
+
+    async def _noting_pin_changes(
+        self, host: TokenHost, call: protocol.Call[T], serial: TokenSerial, deadline: float | None
+    ) -> T:
+        """Carry out a call; after a change of PIN, the other hosts know the one before until they read the token anew.
+
+        SoftHSM keeps what a PIN opens in the memory of each process, from when it first saw the token.
+        """
+        result = await host.call(call, deadline=deadline)
+        if isinstance(call, _PIN_CHANGES):
+            self._behind[serial] = {other for other in self._hosts if other is not host and other.running}
+        return result
+
+    async def _caught_up(self, host: TokenHost, serial: TokenSerial) -> bool:
+        """Have a host know the token's present PIN; False where its module cannot be initialised anew now."""
+        if host not in self._behind.get(serial, ()):
+            return True
+        return await self._refresh(host)
 
     async def _on_a_host_that_knows(
         self, serial: TokenSerial, candidates: list[TokenHost], use: Callable[[TokenHost], Awaitable[T]]
@@ -364,22 +387,23 @@ class TokenHostPool(TokenPool):
         seems gone is one that another process was just writing to: what changes nothing is then asked again.
         """
         if serial not in self._pin_sources:
-            return await host.call(call, deadline=deadline)
+            return await self._noting_pin_changes(host, call, serial, deadline)
         if isinstance(call, protocol.ListObjects):
             await self._kept_login(host, serial)
         for _ in range(_LOGIN_ATTEMPTS):
             try:
-                return await host.call(call, deadline=deadline)
+                return await self._noting_pin_changes(host, call, serial, deadline)
             except NotLoggedInError:
                 await self._kept_login(host, serial)
             except TokenRemovedError:
                 if isinstance(call, _AT_THE_WRITER):
                     raise
-        return await host.call(call, deadline=deadline)
+        return await self._noting_pin_changes(host, call, serial, deadline)
 
     async def _kept_login(self, host: TokenHost, serial: TokenSerial) -> None:
         if serial in self._refused_pins:
             raise NotLoggedInError("the PIN kept for this token was refused; it is not tried again")
+        await self._caught_up(host, serial)
         pin = await asyncio.to_thread(self._pin_sources[serial])
         login = protocol.Login(serial=serial, pin=pin, reuse=True)
         try:
@@ -403,6 +427,7 @@ class TokenHostPool(TokenPool):
     async def _login_at_home(self, host: TokenHost, call: protocol.Login, deadline: float | None) -> None:
         """Log in, and claim the host as the token's home before it could initialise its module anew."""
         await host.start()
+        await self._caught_up(host, call.serial)
         home = self._homes[call.serial] = _Home(host, host.generation)
         try:
             await host.call(call, deadline=deadline)
@@ -419,6 +444,8 @@ class TokenHostPool(TokenPool):
         await self._dismiss_helpers(call.serial)
         others = [host for host in self._hosts if host is not home and host.running]
         for host in others:
+            if not await self._caught_up(host, call.serial):
+                continue
             try:
                 await host.call(call)
             except TokenError as error:
@@ -452,6 +479,8 @@ class TokenHostPool(TokenPool):
         for serial, helpers in self._helpers.items():
             self._helpers[serial] = [each for each in helpers if each.host is not host]
         await host.call(protocol.Refresh())
+        for behind in self._behind.values():
+            behind.discard(host)
         return True
 
     def _learn(self, serial: TokenSerial, host: TokenHost) -> None:
