@@ -42,6 +42,7 @@ def _post(address: Served, operation: Operation[Any], body: bytes) -> tuple[int,
         serial=certificate_view().serial if "/certificates/" in operation.path else CARD,
         spki_sha256="00" * 32,
         id=KNOWN_ORDER if "/orders/" in operation.path else "h1",
+        name="x",
     )
     headers = {**address.authorization, "Card-Session": SESSION, "Content-Type": "application/json"}
     connection = http.client.HTTPConnection("127.0.0.1", urlsplit(address.address).port, timeout=10)
