@@ -27,6 +27,7 @@ import structlog
 from cardd_pkcs11 import protocol
 from cardd_pkcs11.client import TokenHost
 from cardd_pkcs11.errors import (
+    Ckr,
     NotLoggedInError,
     ObjectNotFoundError,
     PinIncorrectError,
@@ -73,6 +74,9 @@ _USES = (protocol.Sign, protocol.Decrypt)
 _PIN_CHANGES = (protocol.ChangePin, protocol.InitPin, protocol.Unblock)
 #: What a helper says where its login does not stand any more, before it has done anything.
 _OF_NO_HELP = (NotLoggedInError, ObjectNotFoundError, TokenNotFoundError, TokenRemovedError)
+
+#: Seconds between attempts at a token that another process is writing to.
+_WHILE_WRITTEN = (0.01, 0.03, 0.1, 0.2)
 
 #: How often one call logs in on a host where its login keeps getting lost to a fresh slot list.
 _LOGIN_ATTEMPTS = 3
@@ -407,10 +411,7 @@ class TokenHostPool(TokenPool):
         pin = await asyncio.to_thread(self._pin_sources[serial])
         login = protocol.Login(serial=serial, pin=pin, reuse=True)
         try:
-            try:
-                await host.call(login)
-            except TokenRemovedError:
-                await host.call(login)
+            await self._patiently(lambda: host.call(login))
         except (PinIncorrectError, PinLockedError):
             self._refused_pins.add(serial)
             _log.error("token_pool.kept_pin_refused", module=self.profile.name, serial=serial)
@@ -430,7 +431,7 @@ class TokenHostPool(TokenPool):
         await self._caught_up(host, call.serial)
         home = self._homes[call.serial] = _Home(host, host.generation)
         try:
-            await host.call(call, deadline=deadline)
+            await self._patiently(lambda: host.call(call, deadline=deadline))
         except BaseException:
             if self._homes.get(call.serial) is home:
                 del self._homes[call.serial]
@@ -460,7 +461,21 @@ class TokenHostPool(TokenPool):
         try:
             await home.call(protocol.ListObjects(serial=call.serial))
         except TokenRemovedError:
-            await home.call(call)
+            await self._patiently(lambda: home.call(call))
+
+    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Try again what found a software token half written: each login writes to it, in whichever process.
+
+        A token that counts wrong PINs by itself is left alone.
+        """
+        for pause in _WHILE_WRITTEN:
+            try:
+                return await attempt()
+            except TokenRemovedError as error:
+                if error.ckr is not Ckr.GENERAL_ERROR or self.profile.quirks.counts_pin_tries:
+                    raise
+                await asyncio.sleep(pause)
+        return await attempt()
 
     async def _dismiss_helpers(self, serial: TokenSerial) -> None:
         """Log a token out everywhere but at its home."""

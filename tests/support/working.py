@@ -188,11 +188,16 @@ class Work:
         for worker in self.workers:
             worker.end()
 
+    @property
+    def jobs(self) -> int:
+        """Jobs done, all callers together."""
+        return sum(worker.jobs for worker in self.workers)
+
     def wait_for_jobs(self, number: int) -> None:
         """Wait until so many more jobs are done, all callers together."""
-        wanted = sum(worker.jobs for worker in self.workers) + number
+        wanted = self.jobs + number
         deadline = time.monotonic() + 2 * PATIENCE
-        while sum(worker.jobs for worker in self.workers) < wanted:
+        while self.jobs < wanted:
             failures = [worker.failure for worker in self.workers if worker.failure]
             assert not failures, failures
             assert time.monotonic() < deadline, "no work is done any more"
