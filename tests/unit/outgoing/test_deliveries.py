@@ -121,6 +121,18 @@ async def test_what_is_not_taken_is_tried_again_under_its_identifier_by_the_next
     assert [identifier for identifier, *_ in bench.receiver.taken] == ["evt_1", "evt_1"]
 
 
+async def test_what_waits_for_another_try_does_not_wait_longer_when_the_clock_is_set_back(
+    bench: Bench, outgoing: Outgoing
+) -> None:
+    await bench.deliveries(outgoing).work()
+    await bench.happen(EventType.ALERT_RAISED)
+    bench.receiver.status = 500
+    await bench.deliveries(outgoing).work()
+    bench.receiver.status = 200
+    bench.clock.set_by(timedelta(days=-40))
+    assert await bench.deliveries(outgoing).work() == 1
+
+
 async def test_a_receiver_that_never_takes_it_is_given_up_and_the_journal_says_so(
     bench: Bench, outgoing: Outgoing
 ) -> None:
