@@ -22,6 +22,10 @@ from cardd.outgoing.sending import Outgoing
 from cardd.settings import Settings, SettingsError, SmtpSettings, load_settings
 from cardd.store import Store
 from cardd.store.tables import outgoing_deliveries
+from tests.support.stores import open_store
+
+#: Each test runs on SQLite and on PostgreSQL.
+pytestmark = pytest.mark.usefixtures("each_store")
 
 KEY = bytes(range(32))
 
@@ -74,7 +78,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     environment = {"CARDD_WEBHOOKS__URLS": url, "CARDD_WEBHOOKS__SECRET_FILE": str(tmp_path / "secret")}
     settings = load_settings(environment, overrides={"state_dir": str(tmp_path)})
     clock = ManualClock(datetime(2026, 3, 2, 9, tzinfo=UTC))
-    store = await Store.open(tmp_path, clock, EventBus())
+    store = await open_store(tmp_path, clock, EventBus())
     yield Bench(store, clock, receiver, url, settings)
     await store.close()
     await runner.cleanup()
