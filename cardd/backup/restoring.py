@@ -39,7 +39,7 @@ from cardd.store.carrying import give_to_only_machine, opened_file
 from cardd.store.migrate import upgrade
 from cardd.store.moving import load
 from cardd.store.snapshot import DATABASE
-from cardd.store.tables import journal
+from cardd.store.tables import journal, journal_head
 from cardd.text import Text
 
 #: What may lie in a state directory that is called empty.
@@ -228,7 +228,11 @@ def _settle(work: Path) -> None:
 
 def _hand_over(work: Path, database: SharedDatabase) -> None:
     """Put the rows into the shared database; cut short after that, the next restore finds them there."""
-    asyncio.run(load(work / DATABASE, machine.machine_identifier(work), database, no_progress))
+    with opened_file(work / DATABASE) as state:
+        head = state.execute(sa.select(journal_head.c.hash)).scalar_one()
+    # A state that was alone has no identifier yet: the same for each try, so that rows put there before are known.
+    own = machine.machine_identifier(work, new=head[:16])
+    asyncio.run(load(work / DATABASE, own, database, no_progress))
     (work / DATABASE).unlink()
     sync_directory(work)
 

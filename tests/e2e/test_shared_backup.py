@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -92,6 +93,8 @@ def test_what_was_restored_goes_on_without_a_step_back_and_without_an_alarm(
 ) -> None:
     place = {"CARDD_STORE__URL": _new_database(server, "restored")} if onto == "postgresql" else {}
     restored = make_daemon(tmp_path / "elsewhere", {**EC, **place})
+    _restore(restored, saved)
+    shutil.rmtree(restored.state)  # as if cut short when the rows were there and the files were not
     report = json.loads(_restore(restored, saved).stdout)
     assert report["journal_lines"] > 0
     assert (report["database"] is None) == (onto == "sqlite")
