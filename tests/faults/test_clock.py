@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
 from tests.faults.conftest import DaemonStarter
-from tests.faults.test_processes import eventually
+from tests.faults.test_processes import becomes_well, eventually
 from tests.support.running import RunningDaemon
 from tests.support.settable_clock import SettableClock
 from tests.support.working import Work
@@ -85,7 +85,7 @@ def test_a_clock_set_under_a_running_daemon_makes_no_answer_wrong_and_all_lists_
     watcher.end()
     assert watcher.wrong == []
     work.check(tmp_path, _ENDED)
-    assert daemon.call("GET", "/api/v1/health", token=None).status == 200
+    becomes_well(daemon)
 
 
 def _is_open(daemon: RunningDaemon, session: str, structure: str) -> bool:

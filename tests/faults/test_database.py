@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import EC
-from tests.faults.test_processes import children, eventually
+from tests.faults.test_processes import becomes_well, children, eventually
 from tests.support.running import RunningDaemon
 from tests.support.stores import PostgresqlServer, running_postgresql
 from tests.support.working import Work
@@ -57,7 +57,7 @@ def test_a_database_that_is_killed_and_started_again_has_kept_all_that_was_ackno
             server.start()
         work.wait_for_jobs(2)
     work.check(tmp_path, AWAY)
-    eventually(lambda: daemon.call("GET", "/api/v1/health", token=None).status == 200)
+    becomes_well(daemon)
     assert work.seen, "nobody was refused: nothing was proved"
 
 
@@ -70,7 +70,7 @@ def test_connections_that_are_cut_in_mid_transaction_cost_their_request_and_noth
             asyncio.run(_cut_transactions(server))
         work.wait_for_jobs(2)
     work.check(tmp_path, AWAY)
-    eventually(lambda: daemon.call("GET", "/api/v1/health", token=None).status == 200)
+    becomes_well(daemon)
     assert work.seen, "nobody was refused: nothing was proved"
 
 

@@ -72,7 +72,7 @@ def test_sixty_four_clients_see_no_error_and_the_daemon_does_not_grow(
     assert [error for reader in readers for error in reader.errors] == []
     work.check(tmp_path, set())
     for name, value in {
-        **_told([each.seconds for each in (*readers, *work.workers)]),
+        **_told([*(each.seconds for each in readers), *(each.seconds for each in work.workers)]),
         "jobs": work.jobs,
         "memory (MiB) and descriptors": f"{half} -> {end}",
     }.items():
