@@ -15,7 +15,7 @@ from cardd.clock import Clock
 from cardd.errors import CarddError
 
 #: A duty that failed is tried again after this, then after twice as long each time, up to its interval.
-_RETRY = timedelta(seconds=15)
+_RETRY = timedelta(seconds=5)
 
 _log = structlog.get_logger(__name__)
 

@@ -42,7 +42,6 @@ need curl "the examples" command -v curl
 need jq "the examples" command -v jq
 if [[ " $* " = *" --with-tests "* ]]; then
     need chromium "the tests of the pages" command -v chromium
-    need faketime "the tests of a clock that is set" one_of /usr/lib/*/faketime/libfaketimeMT.so.1
     need postgresql "the tests of the shared database" one_of /usr/lib/postgresql/*/bin/initdb
     need iproute2 "the tests of several machines" command -v ip
     need prometheus "promtool: the tests of the alert rules" command -v promtool

@@ -1,6 +1,7 @@
 """The clock of a running daemon that is set, forth and back, under load."""
 
 import threading
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,14 @@ _ENDED = {
     for status in (401, 403, 404, 409)
     for code in ("card_session_ended", "card_session_unknown")
 }
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Iterator[SettableClock]:
+    """A clock to be set."""
+    made = SettableClock(tmp_path)
+    yield made
+    made.close()
 
 
 class Watcher(threading.Thread):
@@ -65,9 +74,8 @@ class Watcher(threading.Thread):
 
 
 def test_a_clock_set_under_a_running_daemon_makes_no_answer_wrong_and_all_lists_anew(
-    start_daemon: DaemonStarter, tmp_path: Path
+    start_daemon: DaemonStarter, tmp_path: Path, clock: SettableClock
 ) -> None:
-    clock = SettableClock(tmp_path)
     daemon = start_daemon(tmp_path, CARDD_ORDERS__RETRIEVAL_DAYS="365", **clock.environment)
     session, habilitation = daemon.open_session()
     structure = habilitation["structures"][0]["id"]

@@ -152,6 +152,9 @@ def test_a_file_system_that_turns_read_only_stops_changes_until_it_is_mounted_ag
 ) -> None:
     with failing_disk(tmp_path / "disk") as disk:
         daemon = start_daemon(disk, CARDD_HTTP_PORT=str(free_port()))
+        subprocess.run(
+            ["sync", "-f", disk], check=True
+        )  # the copy of the prepared state; not what is done from here
         with Work(daemon) as work:
             work.wait_for_jobs(2)
             subprocess.run(
