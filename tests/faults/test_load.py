@@ -18,8 +18,6 @@ pytestmark = pytest.mark.slow
 
 #: How long it is worked, in seconds; an hour is `CARDD_LOAD_SECONDS=3600`.
 SECONDS = float(os.environ.get("CARDD_LOAD_SECONDS", "45"))
-#: What starting, ending and checking may take beside it.
-_BESIDE = 300
 WRITERS, READERS = 8, 56
 _READ = (
     "/api/v1/certificates?limit=20",
@@ -53,7 +51,6 @@ class Reader(threading.Thread):
                     self.errors.append(f"{path}: {status}")
 
 
-@pytest.mark.timeout(SECONDS + _BESIDE)
 def test_sixty_four_clients_see_no_error_and_the_daemon_does_not_grow(
     start_daemon: DaemonStarter, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
