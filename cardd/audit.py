@@ -64,28 +64,51 @@ def chain_hash(
     return hashlib.sha256(encoded).hexdigest()
 
 
-def verify_chain(entries: Iterable[JournalEntry], *, head_seq: int, head_hash: str) -> ChainReport:
-    """Check every line against the one before it and the last line against the head."""
-    count, previous = 0, GENESIS_HASH
-    for entry in entries:
+class ChainCheck:
+    """A check of a journal that is taken piece by piece, from its first line on."""
+
+    def __init__(self) -> None:
+        self._count, self._previous = 0, GENESIS_HASH
+        self._broken: ChainReport | None = None
+
+    def take(self, entries: Iterable[JournalEntry]) -> None:
+        """Check further lines, each against the one before it."""
+        for entry in entries:
+            if self._broken is not None:
+                return
+            self._take(entry)
+
+    def report(self, *, head_seq: int, head_hash: str) -> ChainReport:
+        """Return what was found, the last line checked against the head."""
+        if self._broken is not None:
+            return self._broken
+        if (self._count, self._previous) != (head_seq, head_hash):
+            return self._break(self._count + 1, "lines are missing at the end")
+        return ChainReport(valid=True, entries=self._count, head=self._previous)
+
+    def _take(self, entry: JournalEntry) -> None:
         expected = chain_hash(
-            count + 1,
+            self._count + 1,
             entry.at,
             actor=entry.actor,
             action=entry.action,
             subject=entry.subject,
             details=entry.details,
-            previous_hash=previous,
+            previous_hash=self._previous,
         )
-        if entry.seq != count + 1:
-            return _broken(count, previous, count + 1, "a line is missing or inserted")
-        if entry.previous_hash != previous or entry.hash != expected:
-            return _broken(count, previous, entry.seq, "the line was changed")
-        count, previous = entry.seq, entry.hash
-    if (count, previous) != (head_seq, head_hash):
-        return _broken(count, previous, count + 1, "lines are missing at the end")
-    return ChainReport(valid=True, entries=count, head=previous)
+        if entry.seq != self._count + 1:
+            self._broken = self._break(self._count + 1, "a line is missing or inserted")
+        elif entry.previous_hash != self._previous or entry.hash != expected:
+            self._broken = self._break(entry.seq, "the line was changed")
+        else:
+            self._count, self._previous = entry.seq, entry.hash
+
+    def _break(self, at: int, reason: str) -> ChainReport:
+        return ChainReport(valid=False, entries=self._count, head=self._previous, broken_at=at, reason=reason)
 
 
-def _broken(entries: int, head: str, at: int, reason: str) -> ChainReport:
-    return ChainReport(valid=False, entries=entries, head=head, broken_at=at, reason=reason)
+def verify_chain(entries: Iterable[JournalEntry], *, head_seq: int, head_hash: str) -> ChainReport:
+    """Check every line against the one before it and the last line against the head."""
+    check = ChainCheck()
+    check.take(entries)
+    return check.report(head_seq=head_seq, head_hash=head_hash)

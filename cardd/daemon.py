@@ -42,7 +42,7 @@ from cardd_pkcs11.hardening import forbid_core_dumps
 from cardd_pkcs11.profiles import load_profile
 from cardd_webservice.application import create_application
 from cardd_webservice.errors import PortTakenError
-from cardd_webservice.guard.tokens import ensure_owner_token
+from cardd_webservice.guard.tokens import ensure_owner_token, ensure_request_secret
 from cardd_webservice.server import Reservation, TlsPort, adopted, reserve_port, serving, unix_of
 from cardd_webservice.services import Services, TokenView
 from cardd_webservice.signing import serving_machines
@@ -265,6 +265,7 @@ def _services(parts: Parts, upkeep: Upkeep, metrics: DaemonMetrics) -> Services:
         store=parts.store,
         bus=parts.bus,
         token=ensure_owner_token(parts.settings.state),
+        request_secret=ensure_request_secret(parts.settings.state),
         presence=parts.presence,
         cards=parts.cards,
         sessions=parts.sessions,

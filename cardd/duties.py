@@ -12,6 +12,7 @@ def duties(parts: Parts) -> tuple[Duty, ...]:
     minute, hour = timedelta(minutes=1), timedelta(hours=1)
     of_this_machine: tuple[Duty, ...] = (
         Duty("revocation lists", minute, parts.pki.lists.refresh),
+        Duty("large revocation lists", timedelta(seconds=1), parts.pki.lists.publish_large),
         Duty("revocation lists of others", timedelta(seconds=15), parts.revocation.renew_due),
         Duty("ages of revocation lists", timedelta(seconds=15), parts.revocation.tell_ages),
         Duty("own revocation lists in the cache", timedelta(seconds=1), parts.revocation.follow_local),

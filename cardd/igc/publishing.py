@@ -4,8 +4,9 @@ A list's number is never lower than any before it, even after a crash or when an
 restored: it follows the last one given out and the clock (seconds since 1970), whichever is greater.
 A number is committed before its list is signed; a start that finds a number without its list
 publishes anew. One publication a CA runs at a time, on one machine of those that share the database; those who ask
-meanwhile share the next one. A machine that dies while it publishes lets go, and the next one takes over. A machine
-without the CA keys publishes nothing and serves what the others have published.
+meanwhile share the next one. Nobody waits for a list that is large: `publish_large` publishes it. A machine that dies
+while it publishes lets go, and the next one takes over. A machine without the CA keys publishes nothing and serves what
+the others have published.
 """
 
 import asyncio
@@ -93,6 +94,8 @@ class PublisherParts:
 #: How long one machine waits for another that publishes, and for its list where it cannot publish itself. Seconds.
 _TURN_SECONDS = 30.0
 _ANOTHER_SECONDS = 3.0
+#: From so many entries on, signing and storing a list takes long enough that a revocation is answered without it.
+LARGE_ENTRIES = 20_000
 
 
 class CrlPublisher:
@@ -102,6 +105,7 @@ class CrlPublisher:
         #: Whether the CA keys are on other machines, which then publish.
         self.elsewhere = False
         self._followed = asyncio.Event()
+        self._large_wanted = asyncio.Event()
         self._parts = parts
         self._store = parts.store
         self._builder = CrlBuilder(parts.policy, parts.linter)
@@ -153,16 +157,31 @@ class CrlPublisher:
     async def publish_wanted(self) -> None:
         """Publish at once the lists of the CAs that have revoked something since their last list.
 
-        Where other machines have the CA keys, they hear of the revocation and publish; this waits for their lists, but
-        not for long: a revocation stands, whenever its list comes.
+        This waits for the lists that are not large. Where other machines have the CA keys, they hear of the revocation
+        and publish, and this waits for their lists, but not for long: a revocation stands, whenever its list comes.
         """
         names = await self._wanted()
         for name in names:
             self._parts.on_change(name)
         if self.elsewhere:
             await self._published_elsewhere()
-        else:
-            await self._publish_all(names)
+            return
+        small = [name for name in names if not self._is_large(name)]
+        if len(small) < len(names):
+            self._large_wanted.set()
+        await self._publish_all(small)
+
+    async def publish_large(self) -> None:
+        """Publish the lists that nobody waits for, as they are wanted, until cancelled."""
+        while True:
+            self._large_wanted.clear()
+            if not self.elsewhere:
+                await self._publish_all(await self._wanted())
+            await self._large_wanted.wait()
+
+    def _is_large(self, name: CaName) -> bool:
+        full = self._lists.get((name, ListKind.FULL))
+        return full is not None and full.entries >= LARGE_ENTRIES
 
     async def _wanted(self) -> list[CaName]:
         """Return the CAs whose list is wanted, or numbered and not here yet."""
@@ -181,7 +200,7 @@ class CrlPublisher:
         """Wait until the machines with the CA keys have published what is wanted."""
         try:
             async with asyncio.timeout(_ANOTHER_SECONDS):
-                while await self._wanted():
+                while not all(map(self._is_large, await self._wanted())):
                     self._followed.clear()
                     await self._followed.wait()
         except TimeoutError:

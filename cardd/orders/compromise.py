@@ -30,7 +30,7 @@ class KeyBlocks:
         self._parts = parts
 
     async def block(self, spki_sha256: str, request: KeyBlockRequest) -> BlockedKeyView:
-        """Block a key, known here or not; what its certificates are revoked by is published before this returns.
+        """Block a key, known here or not; what its certificates are revoked by is published as for a revocation.
 
         Blocking it again revokes what is left and changes nothing else. Raises `InvalidFieldsError`, and
         `AuthorityKeyError` for a key of the PKI itself.
@@ -79,7 +79,7 @@ async def block_and_revoke(
 
 
 async def publish_lists(parts: OrderParts, subject: str) -> None:
-    """Publish the lists that a revocation wants; it stands committed, and upkeep tries again where this fails."""
+    """Publish the lists that a revocation wants, large ones after this; it stands committed, and upkeep tries again."""
     try:
         await parts.pki.lists.publish_wanted()
     except CarddError as error:

@@ -31,7 +31,7 @@ class Revocation:
         self._parts = parts
 
     async def revoke(self, serial: str, request: RevocationRequest, card: AuthorisingCard | None) -> None:
-        """Revoke a certificate; its lists are published before this returns.
+        """Revoke a certificate; its lists are published before this returns, but for large ones, which follow.
 
         For a compromise, its key is blocked for ever and every certificate that shares it is revoked as well.
 

@@ -19,12 +19,12 @@ from sqlalchemy.sql.base import Executable
 
 from cardd.audit import (
     GENESIS_HASH,
+    ChainCheck,
     ChainReport,
     JournalEntry,
     chain_hash,
     current_actor,
     current_application,
-    verify_chain,
 )
 from cardd.clock import Clock
 from cardd.events import Event, EventBus, EventType
@@ -37,6 +37,8 @@ from cardd.store.postgresql import CHANNEL, PostgresqlBackend, SharedDatabase
 from cardd.store.sqlite import SqliteBackend
 from cardd.store.unavailability import unavailability
 
+#: Lines of the journal that are read and checked at a time.
+_JOURNAL_PIECE = 1000
 _log = structlog.get_logger(__name__)
 
 
@@ -250,12 +252,15 @@ class Store:
             return [_entry(row) for row in (await connection.execute(statement)).all()]
 
     async def verify_journal(self) -> ChainReport:
-        """Check the whole chain against its head, as one state of the database."""
+        """Check the whole chain against its head, as one state of the database, piece by piece and beside the loop."""
+        table, check, last = tables.journal, ChainCheck(), 0
         async with self.read() as connection:
             head = (await connection.execute(sa.select(tables.journal_head))).one()
-            statement = sa.select(tables.journal).order_by(tables.journal.c.seq)
-            entries = [_entry(row) for row in (await connection.execute(statement)).all()]
-        return await asyncio.to_thread(verify_chain, entries, head_seq=head.seq, head_hash=head.hash)
+            piece = sa.select(table).order_by(table.c.seq).limit(_JOURNAL_PIECE)
+            while rows := (await connection.execute(piece.where(table.c.seq > last))).all():
+                await asyncio.to_thread(check.take, map(_entry, rows))
+                last = rows[-1].seq
+        return check.report(head_seq=head.seq, head_hash=head.hash)
 
     async def _tell_committed(self, published: list[Event]) -> None:
         """Publish what was just committed; on a shared database after what others have committed before."""

@@ -94,7 +94,14 @@ from cardd.store import Store
 from cardd.store.migrate import upgrade
 from cardd.text import Text
 from cardd.vocabulary import Usage
-from cardd_webservice import Services, create_application, ensure_owner_token, reserve_port, serving
+from cardd_webservice import (
+    Services,
+    create_application,
+    ensure_owner_token,
+    ensure_request_secret,
+    reserve_port,
+    serving,
+)
 from cardd_webservice.streams import StreamPolicy
 from tests.support.igc import ec_signer
 from tests.support.validation import FakeRevocation, validation
@@ -463,6 +470,7 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
         "store": store,
         "bus": bus,
         "token": ensure_owner_token(directory),
+        "request_secret": ensure_request_secret(directory),
         "presence": Readers(),
         "cards": Cards(),
         "sessions": Sessions(),

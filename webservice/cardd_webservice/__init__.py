@@ -2,7 +2,7 @@
 
 from cardd_webservice.application import create_application
 from cardd_webservice.errors import PortTakenError
-from cardd_webservice.guard.tokens import ensure_owner_token
+from cardd_webservice.guard.tokens import ensure_owner_token, ensure_request_secret
 from cardd_webservice.server import Reservation, reserve_port, serving
 from cardd_webservice.services import Services
 
@@ -12,6 +12,7 @@ __all__ = [
     "Services",
     "create_application",
     "ensure_owner_token",
+    "ensure_request_secret",
     "reserve_port",
     "serving",
 ]

@@ -56,9 +56,7 @@ def create_application(services: Services, *, streams: StreamPolicy | None = Non
     application[METRICS] = metrics
     application[REFUSALS] = Refusals(services.store, services.clock, metrics)
     application[STREAMS] = Streams(streams or StreamPolicy(), metrics)
-    application[KEEPER] = IdempotencyKeeper(
-        services.store, services.clock, services.token.derived_key("idempotency")
-    )
+    application[KEEPER] = IdempotencyKeeper(services.store, services.clock, services.request_secret)
     application[documents.OPENAPI] = documents.encoded(openapi_document(OPERATIONS, __version__))
     application[DEMANDS] = _add_routes(application)
     application.on_response_prepare.append(add_security_headers)

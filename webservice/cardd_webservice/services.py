@@ -519,6 +519,8 @@ class Services:
     store: Store
     bus: EventBus
     token: OwnerToken
+    request_secret: bytes = field(repr=False)
+    """The key under which requests with an `Idempotency-Key` are hashed."""
     presence: Presence
     cards: Cards
     sessions: CardSessions

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from cryptography import x509
 
 from cardd.clock import ManualClock
+from cardd.igc import publishing
 from cardd.igc.crl import RevocationReason
 from cardd.igc.errors import PolicyError
 from cardd.igc.issuing import serial_hex
@@ -22,6 +23,7 @@ from cardd.igc.signer import verifies
 from cardd.store import Store, tables
 from cardd_pkcs11.protocol import MAXIMUM_FRAME
 from tests.support.igc import policy_for_tests, request_for, rsa_signer
+from tests.support.softhsm import until
 from tests.support.softpki import opened_pki as _pki
 
 #: Each test runs on SQLite and on PostgreSQL.
@@ -93,6 +95,24 @@ async def test_concurrent_revocations_share_publications_and_lose_none(tmp_path:
         serials = [await _issue(pki, store) for _ in range(8)]
         assert all(await asyncio.gather(*(_revoke(pki, store, serial) for serial in serials)))
         assert _serials(_list(pki, ListKind.FULL)) == set(serials)
+
+
+async def test_nobody_waits_for_a_large_list_and_it_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _pki(tmp_path, ManualClock(START)) as (pki, store):
+        first, second = [await _issue(pki, store) for _ in range(2)]
+        await _revoke(pki, store, first)
+        monkeypatch.setattr(publishing, "LARGE_ENTRIES", 1)
+        assert await _revoke(pki, store, second)
+        assert _serials(_list(pki, ListKind.FULL)) == {first}
+        assert (await pki.status(CaName.ACI_EL_ORG, int(second, 16))).status is Status.REVOKED
+        following = asyncio.create_task(pki.lists.publish_large())
+        await until(lambda: _serials(_list(pki, ListKind.FULL)) == {first, second})
+        third = await _issue(pki, store)
+        await _revoke(pki, store, third)
+        await until(lambda: _serials(_list(pki, ListKind.FULL)) == {first, second, third})
+        following.cancel()
 
 
 async def test_lists_never_pass_their_next_update_in_a_month_without_revocations(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from cardd.clock import ManualClock
 from cardd.events import EventBus, EventType
-from cardd.store import RequestKey, Store, current_request_key, tables
+from cardd.store import RequestKey, Store, current_request_key, database, tables
 from tests.support.stores import change_behind, open_store
 
 #: Each test runs on SQLite and on PostgreSQL.
@@ -75,6 +75,20 @@ async def test_a_line_changed_in_the_database_is_found(store: Store, tmp_path: P
         tmp_path, sa.update(tables.journal).where(tables.journal.c.seq == 2).values(actor="intruder")
     )
     assert (await store.verify_journal()).broken_at == 2
+
+
+@pytest.mark.parametrize("line", [1, 4, 5, 6, 12])
+async def test_a_long_journal_is_checked_piece_by_piece(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: int
+) -> None:
+    monkeypatch.setattr(database, "_JOURNAL_PIECE", 5)
+    for number in range(12):
+        await _change(store, number)
+    assert (await store.verify_journal()).valid
+    await change_behind(
+        tmp_path, sa.update(tables.journal).where(tables.journal.c.seq == line).values(actor="intruder")
+    )
+    assert (await store.verify_journal()).broken_at == line
 
 
 async def test_the_chain_goes_on_after_a_restart(store: Store, tmp_path: Path, bus: EventBus) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cardd_webservice.guard.tokens import TokenFileError, ensure_owner_token
+from cardd_webservice.guard.tokens import TokenFileError, ensure_owner_token, ensure_request_secret
 from tests.support.webservice import Running
 
 
@@ -17,6 +17,13 @@ def test_a_token_is_made_once_with_256_bits_for_its_owner_only(tmp_path: Path) -
     assert first.matches(value)
     assert ensure_owner_token(tmp_path).matches(value)
     assert list(tmp_path.iterdir()) == [tmp_path / "token"]
+
+
+def test_requests_are_told_apart_under_one_secret_whatever_the_token(tmp_path: Path) -> None:
+    token, secret = ensure_owner_token(tmp_path), ensure_request_secret(tmp_path)
+    token.rotate(tmp_path)
+    assert ensure_request_secret(tmp_path) == secret
+    assert secret not in {b"", (tmp_path / "token").read_bytes().strip()}
 
 
 def test_a_token_is_never_shown(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
-"""The owner's bearer token: 256 random bits in a file that only the owner reads."""
+"""The owner's bearer token, and the secret that outlives it: 256 random bits each, in files of the owner's alone."""
 
-import hashlib
-import hmac
 import os
 import re
 import secrets
@@ -13,6 +11,7 @@ from cardd.text import Text
 from cardd_webservice.privatefiles import write_draft
 
 TOKEN_FILE = "token"  # noqa: S105 (a file name)
+_REQUEST_SECRET_FILE = "request-secret"  # noqa: S105 (a file name)
 _TOKEN_BYTES = 32
 _FORM = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -47,20 +46,21 @@ class OwnerToken:
         """Replace the token by a new one, in its file first; the old one is worth nothing once the file holds it."""
         self._value = rotate_owner_token(state_directory).encode()
 
-    def derived_key(self, purpose: str) -> bytes:
-        """Return 32 bytes that only a holder of the token can compute, different for each purpose."""
-        return hmac.digest(self._value, purpose.encode(), hashlib.sha256)
-
 
 def ensure_owner_token(state_directory: Path) -> OwnerToken:
     """Read the token of a state, made first where there is none; raises `TokenFileError`.
 
     The file appears whole or not at all, and two first starts at once agree on one token.
     """
-    path = state_directory / TOKEN_FILE
-    if not path.exists():
-        _create(path, secrets.token_urlsafe(_TOKEN_BYTES))
-    return OwnerToken(_read(path))
+    return OwnerToken(_ensured(state_directory / TOKEN_FILE))
+
+
+def ensure_request_secret(state_directory: Path) -> bytes:
+    """Read the key under which requests are hashed, made first where there is none; raises `TokenFileError`.
+
+    It stays when the token is rotated, so that a request sent again after that is known again.
+    """
+    return _ensured(state_directory / _REQUEST_SECRET_FILE).encode()
 
 
 def rotate_owner_token(state_directory: Path) -> str:
@@ -68,6 +68,12 @@ def rotate_owner_token(state_directory: Path) -> str:
     path, value = state_directory / TOKEN_FILE, secrets.token_urlsafe(_TOKEN_BYTES)
     write_draft(path, f"{value}\n".encode()).replace(path)
     return value
+
+
+def _ensured(path: Path) -> str:
+    if not path.exists():
+        _create(path, secrets.token_urlsafe(_TOKEN_BYTES))
+    return _read(path)
 
 
 def _create(path: Path, value: str) -> None:
