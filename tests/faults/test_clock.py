@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
 from tests.faults.conftest import DaemonStarter
-from tests.faults.test_processes import becomes_well, eventually
+from tests.faults.test_processes import becomes_well, eventually, nothing_left_of
 from tests.support.running import RunningDaemon
 from tests.support.settable_clock import SettableClock
 from tests.support.working import Work
@@ -67,8 +67,11 @@ class Watcher(threading.Thread):
                 if not _in_force(answer, asked_at):
                     self.wrong.append(f"fresh at {asked_at}: {answer}")
 
-    def end(self) -> None:
-        """End, and wait for it."""
+    def __enter__(self) -> "Watcher":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._ended.set()
         self.join()
 
@@ -79,18 +82,15 @@ def test_a_clock_set_under_a_running_daemon_makes_no_answer_wrong_and_all_lists_
     daemon = start_daemon(tmp_path, CARDD_ORDERS__RETRIEVAL_DAYS="365", **clock.environment)
     session, habilitation = daemon.open_session()
     structure = habilitation["structures"][0]["id"]
-    watcher = Watcher(daemon, clock)
-    watcher.start()
-    with Work(daemon) as work:
+    with Watcher(daemon, clock) as watcher, Work(daemon) as work:
         for days, session_lasts in ((-1, True), (2, False), (40, False), (0, False)):
             work.wait_for_jobs(2)
             fresh = watcher.fresh
             clock.set(timedelta(days=days))
             assert _is_open(daemon, session, structure) is session_lasts
-            eventually(lambda: _everything_is_of_now(daemon, clock))
+            nothing_left_of(lambda: _of_another_time(daemon, clock))
             eventually(lambda: watcher.fresh > fresh)  # noqa: B023 (called before the next round)
         work.wait_for_jobs(2)
-    watcher.end()
     assert watcher.wrong == []
     work.check(tmp_path, _ENDED)
     becomes_well(daemon)
@@ -106,18 +106,22 @@ def _is_open(daemon: RunningDaemon, session: str, structure: str) -> bool:
     return answer.status == 201
 
 
-def _everything_is_of_now(daemon: RunningDaemon, clock: SettableClock) -> bool:
-    """Tell whether every list, published and in the cache, and an OCSP answer are in force by the clock."""
+def _of_another_time(daemon: RunningDaemon, clock: SettableClock) -> list[str]:
+    """Say which lists, published or in the cache, and whether an OCSP answer are not in force by the clock."""
     now, published, answered = clock.now(), _published(daemon), _ocsp(daemon)
-    return (
-        published.last_update_utc <= now + _SKEW
-        and (published.next_update_utc or now) > now
-        and all(each["state"] == "fresh" and _in_force(each, now) for each in _cached(daemon))
-        and answered.response_status is ocsp.OCSPResponseStatus.SUCCESSFUL
-        and answered.this_update_utc <= now + _SKEW
-        and (answered.next_update_utc or now) > now
-        and all(each.not_valid_before_utc <= now + _SKEW for each in answered.certificates)
-    )
+    wrong = [f"{each['id']}: {each}" for each in _cached(daemon) if not _is_fresh(each, now)]
+    if published.last_update_utc > now + _SKEW or (published.next_update_utc or now) <= now:
+        wrong.append(f"published: {published.last_update_utc} to {published.next_update_utc}")
+    if answered.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
+        return [*wrong, f"OCSP: {answered.response_status}"]
+    if answered.this_update_utc > now + _SKEW or (answered.next_update_utc or now) <= now:
+        wrong.append(f"OCSP: {answered.this_update_utc} to {answered.next_update_utc}")
+    signers = [each for each in answered.certificates if each.not_valid_before_utc > now + _SKEW]
+    return [*wrong, *(f"OCSP signer: from {each.not_valid_before_utc}" for each in signers)]
+
+
+def _is_fresh(found: dict[str, Any], now: datetime) -> bool:
+    return found["state"] == "fresh" and _in_force(found, now)
 
 
 def _in_force(found: dict[str, Any], now: datetime) -> bool:
