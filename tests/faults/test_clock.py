@@ -3,13 +3,14 @@
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp
 
 from tests.faults.conftest import DaemonStarter
@@ -143,9 +144,11 @@ def _published(daemon: RunningDaemon) -> x509.CertificateRevocationList:
 
 
 def _ocsp(daemon: RunningDaemon) -> ocsp.OCSPResponse:
-    """Ask for the CA's own serial, so that nothing has to be issued; that it is unknown there does not matter."""
+    """Ask for a serial that was never issued: when an answer was made does not depend on what it says."""
     issuer = x509.load_der_x509_certificate(daemon.call("GET", f"/AC/{_LIST}.cer", token=None).body)
-    request = ocsp.OCSPRequestBuilder().add_certificate(issuer, issuer, SHA256()).build()
+    key = issuer.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)  # type: ignore[union-attr]
+    names = sha256(issuer.subject.public_bytes()).digest(), sha256(key).digest()
+    request = ocsp.OCSPRequestBuilder().add_certificate_by_hash(*names, 1, SHA256()).build()
     headers = {"Content-Type": "application/ocsp-request"}
     answer = daemon.exchange("POST", "/ocsp", request.public_bytes(Encoding.DER), headers)
     return ocsp.load_der_ocsp_response(answer.body)
