@@ -21,14 +21,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 #: What an index finds has so many characters.
 _TRIGRAM = 3
 
-#: How rare a trigram is, is told from how far back so many of its newest rows reach.
+#: How rare a trigram is, is told from how far its first rows, so many, reach.
 _SAMPLE = 200
 
 #: What reading on in a list costs, beside looking at the text of a row.
-_STEP = 0.01
+_STEP = 0.002
 
-#: So many trigrams are enough where there are fewer words.
-_ENOUGH = 3
+#: Trigrams of one word that are in a greater share of the rows than that are taken to be in the same rows.
+_COMMON = 0.1
 
 #: Of more texts than that, of which one must occur, the index is not asked.
 _MOST_ALTERNATIVES = 16
@@ -110,38 +110,38 @@ def mentions(
 
 
 async def _shares(connection: AsyncConnection, table: sa.Table, sought: Sought) -> dict[str, float]:
-    """Estimate in which share of the rows each trigram of what is sought occurs, from the newest that have it."""
+    """Estimate in which share of the rows each trigram of what is sought occurs, from the first that have it."""
     trigrams = sorted(set().union(*map(_trigrams, (*sought.words, *sought.any_of))))
     if not trigrams:
         return {}
-    names = searched(table)
-    index = names.index.name
+    entries, index = searched(table).entries.name, searched(table).index.name
     statement = sa.text(
         f"""
-        SELECT value, (SELECT max(number) FROM {names.entries.name}),
+        SELECT value, (SELECT min(number) FROM {entries}), (SELECT max(number) FROM {entries}),
                (SELECT rowid FROM {index} WHERE {index} MATCH '"' || replace(value, '"', '""') || '"'
-                ORDER BY rowid DESC LIMIT 1 OFFSET {_SAMPLE})
+                ORDER BY rowid LIMIT 1 OFFSET {_SAMPLE})
         FROM json_each(:trigrams)
         """  # noqa: S608 (our own names)
     )
     asked = {"trigrams": msgspec.json.encode(trigrams).decode()}
     rows = (await connection.execute(statement, asked)).all()
     return {
-        trigram: min(1.0, _SAMPLE / max(1, (newest or 0) - (reached or 0)))
-        for trigram, newest, reached in rows
+        trigram: min(1.0, _SAMPLE / max(1, (reached or newest or 0) - (oldest or 0)))
+        for trigram, oldest, newest, reached in rows
     }
 
 
 def _telling(sought: Sought, shares: dict[str, float]) -> list[str]:
-    """Return what the index is asked: the rarest of each word, and others while they spare more than they cost."""
+    """Return what the index is asked, the rarest first, for as long as it spares more than it costs."""
     words = [sorted(_clues(word, shares)) for word in sought.words if len(word) >= _TRIGRAM]
-    first = [clues[0] for clues in words]
+    clues = [
+        clue for word in words for clue in (word[0], *(each for each in word[1:] if each.share < _COMMON))
+    ]
     if 0 < len(sought.any_of) <= _MOST_ALTERNATIVES:
-        first.append(_either([min(_clues(text, shares)) for text in sought.any_of]))
-    further = sorted(clue for clues in words for clue in clues[1:])
+        clues.append(_either([min(_clues(text, shares)) for text in sought.any_of]))
     chosen: list[str] = []
     left = 1.0
-    for clue in (*sorted(first), *further[: max(0, _ENOUGH - len(first))]):
+    for clue in sorted(clues):
         if not chosen or clue.share * _STEP < left * (1 - clue.share):
             chosen.append(clue.asked)
             left *= clue.share
