@@ -111,7 +111,7 @@ def opened(asked: Asked) -> Iterator[Work]:
         return Pair(lambda: at(_LARGE).milliseconds(name), lambda: at(_SMALL).milliseconds(name))
 
     def growth(count: int) -> Mapping[str, float]:
-        shown = ("newest", "search-one", "search-many", "track-certificate")
+        shown = ("newest", "search-one", "search-many", "search-serial", "orders-search", "track-certificate")
         return {name: at(count).milliseconds(name) for name in shown}
 
     try:

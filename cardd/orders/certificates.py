@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from cardd.errors import FieldProblem, InvalidFieldsError, NotFoundError
 from cardd.orders.compromise import KeyBlocks
 from cardd.orders.errors import NotActiveError
-from cardd.orders.filters import CertificateFilters, certificate_conditions, words_of
+from cardd.orders.filters import CertificateFilters, certificate_conditions, sought_by
 from cardd.orders.forms import OrderFields
 from cardd.orders.habilitations import scope_of
 from cardd.orders.listing import rows_of_page
@@ -64,8 +64,10 @@ class Certificates:
             conditions = certificate_conditions(filters, scope, now, self._views.notice)
             sorting = certificate_sorting(_sort_of(filters))
             selected = selected_certificates().add_columns(sorting.key.label("sort_key"))
-            words = words_of(filters.q)
-            rows = await rows_of_page(connection, selected, page, sorting, conditions=conditions, words=words)
+            sought = sought_by(filters.q, scope)
+            rows = await rows_of_page(
+                connection, selected, page, sorting, conditions=conditions, sought=sought
+            )
         return page_of(rows, page, self._views.summary, lambda row: Position(row.sort_key, row.serial))
 
     async def get(self, serial: str, card: AuthorisingCard | None = None) -> CertificateView:

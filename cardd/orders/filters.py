@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from cardd.orders.sorting import CertificateSort, OrderSort
 from cardd.orders.types import CertificateState, Offer, OrderState, StructureId
+from cardd.store.search import Sought
 from cardd.store.tables import certificates, orders
 from cardd.vocabulary import Usage
 
@@ -99,9 +100,15 @@ def certificate_conditions(
     return found
 
 
-def words_of(q: str | None) -> tuple[str, ...]:
-    """Return the words that are looked for, each by itself, without regard to case."""
-    return tuple(_folded(q).split()) if q else ()
+def sought_by(q: str | None, scope: Scope | None) -> Sought:
+    """Return what is looked for: each word by itself, without regard to case, in rows that the scope may hold.
+
+    The text of an order and of its certificate names its structure, that of a card's certificates the card.
+    """
+    words = tuple(_folded(q).split()) if q else ()
+    if scope is None:
+        return Sought(words)
+    return Sought(words, (scope.card_serial, *sorted({grant.structure_id for grant in scope.grants})))
 
 
 def search_text(parts: Sequence[str | None]) -> str:
