@@ -76,6 +76,7 @@ async def assembled(ground: Ground, address: str) -> AsyncIterator[Parts]:
     media, linter = await open_media(settings, ground.store), Linter()
     ca_media = await _ca_media(settings, media)
     evidence = Evidence(ground.store, ground.clock, instance, sealer, _module_of(media, ca_media))
+    await evidence.announce()
     own = make_holding(ground.store, media, settings.state, sealer, evidence)
     ca = own if ca_media is media else await _ca_holding(ground, ca_media, evidence)
     tools = _Tools(

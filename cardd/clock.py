@@ -1,7 +1,7 @@
 """The only source of time, so that tests and demonstrations can move it.
 
-Wall-clock times are aware datetimes in UTC. Deadlines that must not follow a moved wall clock use
-`monotonic`, in seconds.
+Wall-clock times are aware datetimes in UTC. Deadlines that must not follow a wall clock that is set use
+`monotonic`, in seconds. What waits, waits by `pause`, which a clock that is set ends and never prolongs.
 """
 
 import asyncio
@@ -23,16 +23,18 @@ class Clock(Protocol):
         """Return seconds that never go back, from an arbitrary origin."""
         ...
 
-    async def sleep_until(self, moment: datetime) -> None:
-        """Wait until `moment`; return at once when it is past."""
+    async def pause(self, duration: timedelta) -> None:
+        """Wait for `duration`; return earlier, within seconds, where the wall clock is set meanwhile."""
         ...
 
 
 class SystemClock:
     """The machine's clock, moved by a constant `offset` (zero but in demonstrations)."""
 
-    #: A long wait is cut into pieces of this many seconds, so that a clock set forward is noticed.
-    _LONGEST_WAIT = 60.0
+    #: A long wait is cut into pieces of this many seconds, so that a clock that was set is noticed.
+    _PIECE = 10.0
+    #: A wall clock that runs off from the monotonic one by more than this many seconds was set, or the machine slept.
+    _SET_BY = 30.0
 
     def __init__(self, offset: timedelta = timedelta(0)) -> None:
         self._offset = offset
@@ -45,19 +47,24 @@ class SystemClock:
         """Return the machine's monotonic clock, in seconds."""
         return time.monotonic()
 
-    async def sleep_until(self, moment: datetime) -> None:
-        """Wait until `moment`, in pieces."""
-        while (left := (moment - self.now()).total_seconds()) > 0:  # noqa: ASYNC110 (there is no event to wait for)
-            await asyncio.sleep(min(left, self._LONGEST_WAIT))
+    async def pause(self, duration: timedelta) -> None:
+        """Wait in pieces."""
+        began, began_monotonic = self.now(), self.monotonic()
+        while True:
+            passed = self.monotonic() - began_monotonic
+            left = duration.total_seconds() - passed
+            if left <= 0 or abs((self.now() - began).total_seconds() - passed) > self._SET_BY:
+                return
+            await asyncio.sleep(min(left, self._PIECE))
 
 
 class ManualClock:
-    """A clock that stands still until it is advanced; sleepers wake in the order of their moments."""
+    """A clock that stands still until it is advanced or set; sleepers wake in the order of their moments."""
 
     def __init__(self, start: datetime) -> None:
         self._now = start
-        self._origin = start
-        self._sleepers: list[tuple[datetime, int, asyncio.Future[None]]] = []
+        self._passed = timedelta(0)
+        self._sleepers: list[tuple[timedelta, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
 
     def now(self) -> datetime:
@@ -66,21 +73,30 @@ class ManualClock:
 
     def monotonic(self) -> float:
         """Return the seconds the clock was advanced since it was made."""
-        return (self._now - self._origin).total_seconds()
+        return self._passed.total_seconds()
 
-    async def sleep_until(self, moment: datetime) -> None:
-        """Wait until the clock has been advanced to `moment`."""
-        if moment <= self._now:
+    async def pause(self, duration: timedelta) -> None:
+        """Wait until the clock has been advanced by `duration`, or set."""
+        if duration <= timedelta(0):
             await asyncio.sleep(0)
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (moment, next(self._order), future))
+        heapq.heappush(self._sleepers, (self._passed + duration, next(self._order), future))
         await future
 
     def advance(self, by: timedelta) -> None:
         """Move the clock forward by `by` and wake every sleeper whose moment has come."""
         self._now += by
-        while self._sleepers and self._sleepers[0][0] <= self._now:
+        self._passed += by
+        self._wake(self._passed)
+
+    def set_by(self, by: timedelta) -> None:
+        """Set the wall clock forth or back, as an administrator does, and wake every sleeper; no time passes."""
+        self._now += by
+        self._wake(timedelta.max)
+
+    def _wake(self, due: timedelta) -> None:
+        while self._sleepers and self._sleepers[0][0] <= due:
             _, _, future = heapq.heappop(self._sleepers)
             if not future.done():
                 future.set_result(None)

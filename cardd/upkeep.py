@@ -14,6 +14,9 @@ import structlog
 from cardd.clock import Clock
 from cardd.errors import CarddError
 
+#: A duty that failed is tried again after this, then after twice as long each time, up to its interval.
+_RETRY = timedelta(seconds=5)
+
 _log = structlog.get_logger(__name__)
 
 
@@ -26,7 +29,7 @@ class Duty(NamedTuple):
 
 
 class Upkeep:
-    """Performs each duty at the start and then at its interval, until cancelled."""
+    """Performs each duty at the start, then at its interval and when the clock is set, until cancelled."""
 
     def __init__(self, clock: Clock, duties: tuple[Duty, ...]) -> None:
         self._clock = clock
@@ -40,11 +43,14 @@ class Upkeep:
                 group.create_task(self._keep(duty), name=f"upkeep {duty.name}")
 
     async def _keep(self, duty: Duty) -> None:
+        failures = 0
         while True:
-            await self._perform(duty)
-            await self._clock.sleep_until(self._clock.now() + duty.every)
+            failures = 0 if await self._perform(duty) else failures + 1
+            retry = _RETRY * 2 ** min(failures - 1, 20) if failures else duty.every
+            await self._clock.pause(min(duty.every, retry))
 
-    async def _perform(self, duty: Duty) -> None:
+    async def _perform(self, duty: Duty) -> bool:
+        """Perform a duty; tell whether it succeeded."""
         try:
             await duty.perform()
         except CarddError as error:
@@ -55,3 +61,4 @@ class Upkeep:
             _log.exception("upkeep failed", duty=duty.name)
         else:
             self.failing.pop(duty.name, None)
+        return duty.name not in self.failing

@@ -127,7 +127,7 @@ class Consents:
                     await asyncio.shield(self._record(EventType.CONSENT_ENDED, question.view))
 
     async def _answer_of(self, question: _Question) -> bool:
-        over = asyncio.ensure_future(self._clock.sleep_until(question.view.expires_at))
+        over = asyncio.ensure_future(self._expiry(question.view))
         either: set[asyncio.Future[bool] | asyncio.Future[None]] = {question.answer, over}
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -142,6 +142,9 @@ class Consents:
                 )
             )
         return question.answer.result()
+
+    async def _expiry(self, view: ConsentView) -> None:
+        await self._clock.pause(view.expires_at - self._clock.now())
 
     def _new(self, application: ApplicationView, card: str, use: KeyUse) -> ConsentView:
         own = sum(each.application == application.id for each in self.pending)

@@ -15,19 +15,6 @@ class BackupFailedError(UnavailableError):
     )
 
 
-class SharedStateError(ConflictError):
-    """The database is PostgreSQL's: a copy of one machine's directory would not be a backup of it."""
-
-    code = "state_shared"
-    title = Text("The state is in a shared database", "L’état est dans une base partagée")
-    default_advice = Text(
-        "Back the database up with pg_dump, and each machine's stopped state directory with your own means: "
-        "docs/several-machines.md.",
-        "Sauvegardez la base avec pg_dump, et le répertoire d’état de chaque machine arrêtée par vos propres moyens : "
-        "docs/several-machines.md.",
-    )
-
-
 class BackupUnreadableError(CarddError):
     """A file is no backup, is damaged or cut short, or is not for this identity."""
 

@@ -1,8 +1,10 @@
 """Making a backup while the daemon works.
 
-For a moment nothing is written, neither in the database nor on a token: the tokens are read then, and the database is
-pinned as it is. Tokens and rows of one moment agree, down to the counters that tell a copy. Then work goes on, and the
-database is copied as it was pinned. The backup appears in its directory whole or not at all.
+For a moment this daemon writes nothing, neither in the database nor on a token: the tokens are read then, and the
+database is pinned as it is. Tokens and rows of one moment agree, down to the counters that tell a copy. Then work goes
+on, and the database is copied as it was pinned: always into a SQLite file, also where it is PostgreSQL's and other
+machines write meanwhile, so that a backup can be restored onto either. The backup appears in its directory whole or
+not at all.
 """
 
 import asyncio
@@ -10,17 +12,18 @@ import os
 import secrets
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from pathlib import Path
 
 import msgspec
+import sqlalchemy as sa
 import structlog
 
 from cardd import __version__
 from cardd.backup.archive import ArchiveWriter, Recipient, file_hash, read_recipients
-from cardd.backup.errors import BackupFailedError, NoRecipientError, SharedStateError
+from cardd.backup.errors import BackupFailedError, NoRecipientError
 from cardd.backup.layout import MANIFEST, SEALED_ELSEWHERE, WORK, files_to_keep
 from cardd.backup.types import BackupRequest, BackupView, Manifest, SealedElsewhere, TokenInBackup
 from cardd.clock import Clock
@@ -33,7 +36,8 @@ from cardd.events import EventType
 from cardd.revocation.cache import RevocationCache
 from cardd.settings import Settings
 from cardd.store import Store
-from cardd.store.snapshot import DATABASE, DatabaseSnapshot
+from cardd.store.snapshot import DATABASE
+from cardd.store.tables import machines, tokens
 from cardd.text import Text
 from cardd_pkcs11.operations import TokenPool
 from cardd_pkcs11.types import CustodyLevel
@@ -82,17 +86,9 @@ class Backups:
         """Make a backup for the recipients of the settings and those of the request.
 
         Raises:
-            SharedStateError: the state is in a database that machines share.
             NoRecipientError, RecipientInvalidError: nobody could open it.
             BackupFailedError: it cannot be written; nothing is left of it.
         """
-        if self._parts.store.shared:
-            raise SharedStateError(
-                Text(
-                    "The state is in PostgreSQL, and this directory is only a part of it.",
-                    "L’état est dans PostgreSQL, et ce répertoire n’en est qu’une partie.",
-                )
-            )
         always = self._settings.named_recipients
         named = tuple(dict.fromkeys((*always, *(each.strip() for each in request.recipients))))
         recipients = read_recipients(named)
@@ -131,13 +127,14 @@ class Backups:
     async def make_due(self) -> None:
         """Make the regular backup when it is due, and remove those beyond the number to keep."""
         settings = self._settings
-        if not settings.every_hours or not settings.named_recipients or self._parts.store.shared:
+        if not settings.every_hours or not settings.named_recipients:
             return
-        known = await self.list()
-        due = timedelta(hours=settings.every_hours)
-        if not known or self._parts.clock.now() >= known[0].made_at + due:
+        now, interval = self._parts.clock.now(), timedelta(hours=settings.every_hours)
+        if not any(now - interval < each.made_at <= now for each in await self.list()):
             await self.make(BackupRequest())
-            known = await self.list()
+            now = self._parts.clock.now()
+        # Those of a time before the clock was set back are the oldest, whatever they say.
+        known = sorted(await self.list(), key=lambda each: each.made_at > now)
         for old in known[settings.keep :]:
             await self.delete(old.name)
 
@@ -147,10 +144,12 @@ class Backups:
         unfinished = self._directory / f".{name}{_UNFINISHED}"
         await asyncio.to_thread(self._prepare)
         try:
-            tokens = await self._tokens()
+            tokens, left_out = await self._tokens(), await self._left_out()
             with unfinished.open("xb") as target:
                 unfinished.chmod(0o600)
-                manifest = Manifest(made_at=made_at, version=__version__, files={}, tokens=tokens)
+                manifest = Manifest(
+                    made_at=made_at, version=__version__, files={}, tokens=tokens, left_out=left_out
+                )
                 await self._write(ArchiveWriter(target, recipients), manifest)
                 await asyncio.to_thread(os.fsync, target.fileno())
             described = BackupView(
@@ -160,6 +159,7 @@ class Backups:
                 sha256=await asyncio.to_thread(file_hash, unfinished),
                 recipients=named,
                 tokens=tokens,
+                left_out=left_out,
             )
             await asyncio.to_thread(self._keep, unfinished, described)
         finally:
@@ -170,11 +170,11 @@ class Backups:
         parts, index, database = self._parts, self._work / "index", self._work / DATABASE
         try:
             await parts.revocation.copy_index(index)
-            async with parts.store.held(), parts.pool.unchanging():
-                snapshot = await asyncio.to_thread(DatabaseSnapshot, self._state)
-                await asyncio.to_thread(self._write_files, writer)
-            with snapshot:
-                await asyncio.to_thread(snapshot.copy_to, database)
+            async with AsyncExitStack() as pinned:
+                async with parts.store.held(), parts.pool.unchanging():
+                    snapshot = await pinned.enter_async_context(parts.store.snapshot())
+                    await asyncio.to_thread(self._write_files, writer)
+                await snapshot.copy_to(database)
             await asyncio.to_thread(writer.add_file, DATABASE, database)
             for each in sorted(index.iterdir()):
                 await asyncio.to_thread(writer.add_file, f"revocation/index/{each.name}", each)
@@ -204,6 +204,20 @@ class Backups:
             )
             for record in await self._parts.keeper.list()
         )
+
+    async def _left_out(self) -> tuple[Text, ...]:
+        """Say what of the machines that share the database is not in the backup."""
+        if not self._parts.store.shared:
+            return ()
+        held = sa.select(sa.func.count()).where(
+            tokens.c.machine == machines.c.id, tokens.c.retired_at.is_(None)
+        )
+        others = sa.select(machines.c.id, machines.c.name, held.scalar_subquery().label("tokens"))
+        async with self._parts.store.read() as connection:
+            found = (await connection.execute(others.where(machines.c.id != self._parts.store.machine))).all()
+        directory = self._parts.settings.pki.directory
+        shared = (_of_the_directory(directory),) if directory else ()
+        return (*shared, *(_of_another(each.id, each.name, each.tokens) for each in found))
 
     def _prepare(self) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -244,3 +258,21 @@ _IN_THE_DEVICE = Text(
     "its keys are inside a device and not in the backup: they serve again only on the machine with that device",
     "ses clés sont dans un matériel, pas dans la sauvegarde : elles ne resserviront que sur la machine qui l’a",
 )
+
+
+def _of_another(machine: str, name: str, held: int) -> Text:
+    return Text(
+        f"{name} (machine {machine}): its rows of the database are in the backup; its tokens ({held}) with their PINs, "
+        "its test cards and its owner's token are not: make a backup there too",
+        f"{name} (machine {machine}) : ses lignes de la base sont dans la sauvegarde ; ses jetons ({held}) et leurs "
+        "codes, ses cartes de test et le jeton de son propriétaire n’y sont pas : faites-y aussi une sauvegarde",
+    )
+
+
+def _of_the_directory(directory: str) -> Text:
+    return Text(
+        f"{directory} (pki.directory): the CA keys are there and not in the backup; copy the directory with your own "
+        "means while the daemons that use it are stopped",
+        f"{directory} (pki.directory) : les clés des AC y sont et pas dans la sauvegarde ; copiez ce répertoire par "
+        "vos propres moyens, les démons qui s’en servent étant arrêtés",
+    )

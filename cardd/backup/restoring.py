@@ -1,17 +1,20 @@
 """Putting a backup into an empty state directory, whole or not at all.
 
 Everything is gathered in `.restoring` inside the state directory and checked there: every file against the manifest,
-the database and the journal's chain as such. PINs and instance key are sealed to this state and machine. Then one
+the database and the journal's chain as such. PINs and instance key are sealed to this state and machine. Where the
+state is to be in PostgreSQL, the rows go there in one transaction, compared with what left (`store.moving`). Then one
 rename makes it `.restored`, and from there on it is the state: its entries move to their places, by this process or by
 the next start. Cut short before the rename, nothing was restored, and a daemon refuses to begin a new PKI beside it.
 """
 
+import asyncio
 import fcntl
 import os
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 from typing import IO
@@ -23,13 +26,20 @@ from cardd.audit import JournalEntry, verify_chain
 from cardd.backup.archive import Identity, hashed_copy, read_identities, reading
 from cardd.backup.errors import BackupUnreadableError, RestoreUnfinishedError, StateNotEmptyError
 from cardd.backup.layout import MANIFEST, REPORT, RESTORED, RESTORING, SEALED_ELSEWHERE, is_of_a_state
+from cardd.backup.takeup import LEAP
 from cardd.backup.types import FORMAT, Manifest, RestoreReport, SealedElsewhere
 from cardd.clock import Clock
 from cardd.custody.evidence import reseal_instance_key
 from cardd.custody.pins import PinVault
 from cardd.custody.seal import open_sealer, sync_directory, write_secret
+from cardd.igc.publishing import leap_numbers
+from cardd.progress import no_progress
+from cardd.store import SharedDatabase, machine
+from cardd.store.carrying import give_to_only_machine, opened_file
+from cardd.store.migrate import upgrade
+from cardd.store.moving import load
 from cardd.store.snapshot import DATABASE
-from cardd.store.tables import journal
+from cardd.store.tables import journal, journal_head
 from cardd.text import Text
 
 #: What may lie in a state directory that is called empty.
@@ -38,13 +48,24 @@ _EMPTY = frozenset({"lock", "run", "lost+found", RESTORING})
 _LARGEST_IN_MEMORY = 256 * 1024 * 1024
 
 
-def restore(backup: Path, identity: Path, state: Path, clock: Clock) -> RestoreReport:
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a backup is restored: its rows go into `database` where there is one, else into the state directory."""
+
+    state: Path
+    database: SharedDatabase | None
+
+
+def restore(backup: Path, identity: Path, place: Place, clock: Clock) -> RestoreReport:
     """Restore a backup into an empty state directory; blocks. What an earlier restore left unfinished is begun anew.
 
     Raises:
         BackupUnreadableError: it is none, is damaged, or is not for this identity.
         StateNotEmptyError: there is a state, or something else.
+        TargetNotEmptyError: the database holds a state.
+        StoreUnavailableError: the database does not answer.
     """
+    state = place.state
     try:
         identities = read_identities(identity.read_bytes())
     except OSError as error:
@@ -59,7 +80,9 @@ def restore(backup: Path, identity: Path, state: Path, clock: Clock) -> RestoreR
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(mode=0o700)
         try:
-            report = _gathered(backup, identities, work, state, clock)
+            report = _gathered(backup, identities, work, place, clock)
+            if place.database is not None:
+                _hand_over(work, place.database)
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
             raise
@@ -107,7 +130,7 @@ def _alone(state: Path) -> Iterator[None]:
 
 
 def _gathered(
-    backup: Path, identities: Sequence[Identity], work: Path, state: Path, clock: Clock
+    backup: Path, identities: Sequence[Identity], work: Path, place: Place, clock: Clock
 ) -> RestoreReport:
     hashes: dict[str, str] = {}
     kept: dict[str, bytes] = {}
@@ -119,15 +142,18 @@ def _gathered(
                 hashes[name] = _put(work, name, mode, content)
     manifest = _checked(kept, hashes)
     lines = _check_database(work / DATABASE)
+    _settle(work)
     _reseal(work, kept[SEALED_ELSEWHERE])
     report = RestoreReport(
-        state_dir=str(state),
+        state_dir=str(place.state),
         made_at=manifest.made_at,
         restored_at=clock.now().astimezone(UTC).replace(microsecond=0),
         version=manifest.version,
         files=len(hashes),
         journal_lines=lines,
         tokens=manifest.tokens,
+        left_out=manifest.left_out,
+        database=None if place.database is None else place.database.shown,
     )
     write_secret(work / REPORT, msgspec.json.encode(report))
     for folder, _, _ in os.walk(work):
@@ -188,6 +214,27 @@ def _check_database(path: Path) -> int:
     if not report.valid:
         raise _refused("its journal does not verify", "son journal ne se vérifie pas")
     return report.entries
+
+
+def _settle(work: Path) -> None:
+    """Make the rows those of this state, as they are where nobody shares it, and have numbers leap ahead."""
+    upgrade(f"sqlite:///{work / DATABASE}")
+    with opened_file(work / DATABASE) as state:
+        if (work / machine.FILE).is_file():
+            give_to_only_machine(state, machine.machine_identifier(work))
+        leap_numbers(state, LEAP)
+        state.exec_driver_sql("UPDATE sqlite_sequence SET seq = seq + ?", (LEAP,))
+
+
+def _hand_over(work: Path, database: SharedDatabase) -> None:
+    """Put the rows into the shared database; cut short after that, the next restore finds them there."""
+    with opened_file(work / DATABASE) as state:
+        head = state.execute(sa.select(journal_head.c.hash)).scalar_one()
+    # A state that was alone has no identifier yet: the same for each try, so that rows put there before are known.
+    own = machine.machine_identifier(work, new=head[:16])
+    asyncio.run(load(work / DATABASE, own, database, no_progress))
+    (work / DATABASE).unlink()
+    sync_directory(work)
 
 
 def _reseal(work: Path, content: bytes) -> None:

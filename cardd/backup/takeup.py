@@ -1,7 +1,8 @@
-"""The first start after a restore: numbers go on above everything that was given out since the backup.
+"""The first start after a restore: it is journalled and told, and the tokens' counters leap (`parts.start`).
 
 What happened between the backup and the loss of the state is gone, but others may have seen it: lists with their
-numbers, events with theirs, a token's counter in a copy of it. So each of them leaps ahead.
+numbers, events with theirs, a token's counter in a copy of it. So each of them leaps ahead; those in the database have
+when the rows are put in place (`restoring`), before any machine that shares it can start.
 """
 
 import asyncio
@@ -13,9 +14,8 @@ import sqlalchemy as sa
 from cardd.backup.layout import REPORT
 from cardd.backup.types import RestoreReport
 from cardd.events import EventType
-from cardd.igc.publishing import leap_numbers
-from cardd.store import Store, Transaction
-from cardd.store.tables import events, instance
+from cardd.store import Store
+from cardd.store.tables import instance
 
 #: Further than any of these numbers runs between a backup and a restore; as seconds, 12 days.
 LEAP = 1_000_000
@@ -36,8 +36,7 @@ async def take_up_restore(store: Store, state: Path) -> RestoreReport | None:
             return report
         await tx.execute(sa.delete(instance).where(instance.c.name == _FACT))
         await tx.execute(sa.insert(instance).values(name=_FACT, value=moment))
-        await leap_numbers(tx, LEAP)
-        await _leap_events(tx, report)
+        tx.publish(EventType.STATE_RESTORED, "state", backup_made_at=report.made_at.isoformat())
         tx.journal(
             "state.restored",
             "state",
@@ -51,17 +50,3 @@ async def take_up_restore(store: Store, state: Path) -> RestoreReport | None:
 async def restore_taken_up(state: Path) -> None:
     """Forget the restore: every part has taken it up."""
     await asyncio.to_thread((state / REPORT).unlink, missing_ok=True)
-
-
-async def _leap_events(tx: Transaction, report: RestoreReport) -> None:
-    """Publish the event under a number that followers of the stream have not seen."""
-    last = (await tx.execute(sa.select(sa.func.max(events.c.id)))).scalar() or 0
-    await tx.execute(
-        sa.insert(events).values(
-            id=last + LEAP,
-            at=tx.now,
-            type=EventType.STATE_RESTORED,
-            subject="state",
-            data={"backup_made_at": report.made_at.isoformat()},
-        )
-    )

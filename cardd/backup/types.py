@@ -43,6 +43,8 @@ class BackupView(msgspec.Struct, frozen=True, kw_only=True):
     """Of the encrypted file, hexadecimal."""
     recipients: tuple[str, ...]
     tokens: tuple[TokenInBackup, ...]
+    left_out: tuple[Text, ...] = ()
+    """Of the machines that share the database: what is theirs alone, and not in the backup."""
 
 
 class SealedElsewhere(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +69,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, str]
     """SHA-256 by path in the state directory."""
     tokens: tuple[TokenInBackup, ...]
+    left_out: tuple[Text, ...] = ()
 
 
 class RestoreReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,3 +82,6 @@ class RestoreReport(msgspec.Struct, frozen=True, kw_only=True):
     files: int
     journal_lines: int
     tokens: tuple[TokenInBackup, ...]
+    left_out: tuple[Text, ...] = ()
+    database: str | None = None
+    """The PostgreSQL database that holds the rows; None where they are in the state directory."""

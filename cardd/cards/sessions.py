@@ -126,7 +126,13 @@ class LiveSession:
     id: CardSessionId
     card: CardRecord
     expires_at: datetime
+    #: The same moment on the clock that nobody sets (`Clock.monotonic`).
+    ends_after: float
     purpose: SessionPurpose
+
+    def is_over(self, clock: Clock) -> bool:
+        """Tell whether its time is over: a clock that is set forth ends it, one that is set back prolongs nothing."""
+        return self.expires_at <= clock.now() or self.ends_after <= clock.monotonic()
 
 
 class CardSessions:
@@ -213,8 +219,7 @@ class CardSessions:
 
     async def expire_due(self) -> None:
         """End the sessions whose time is over, and log their cards out."""
-        now = self._parts.clock.now()
-        over = [live for live in self._live.values() if live.expires_at <= now]
+        over = [live for live in self._live.values() if live.is_over(self._parts.clock)]
         await self._drop(over, SessionEnd.EXPIRED)
         for card in {live.card.serial: live.card for live in over}.values():
             await self._log_out_idle(card)
@@ -371,7 +376,8 @@ class CardSessions:
             tx.publish(EventType.CARD_SESSION_OPENED, f"card:{card.serial}")
             expires_at = tx.now + lifetime
         session_id = CardSessionId(secrets.token_hex(SESSION_ID_BYTES))
-        self._live[session_id] = LiveSession(session_id, card, expires_at, purpose)
+        ends_after = self._parts.clock.monotonic() + lifetime.total_seconds()
+        self._live[session_id] = LiveSession(session_id, card, expires_at, ends_after, purpose)
         await self._drop(self._of(card.serial)[:-SESSIONS_A_CARD], SessionEnd.REPLACED)
         return CardSession(session_id, card.serial, expires_at)
 
@@ -383,7 +389,7 @@ class CardSessions:
         if live is None:
             reason = self._ended.get(CardSessionId(session_id))
             raise _unknown() if reason is None else CardSessionEndedError.because(reason)
-        if live.expires_at <= self._parts.clock.now():
+        if live.is_over(self._parts.clock):
             await self._drop([live], SessionEnd.EXPIRED)
             await self._log_out_idle(live.card)
             raise CardSessionEndedError.because(SessionEnd.EXPIRED)

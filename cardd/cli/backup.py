@@ -89,6 +89,8 @@ def _print_backup(made: BackupView, output: str | None) -> None:
     )
     for token in made.tokens:
         note(f"{token.label}: {token.note.in_language(terminal_language())}")
+    for sentence in made.left_out:
+        note(sentence.in_language(terminal_language()))
 
 
 def _lines(path: str) -> list[str]:

@@ -22,22 +22,27 @@ from cardd.cli.output import note, print_facts, print_json
 def command(options: Options, *, backup: str, identity: str) -> None:
     """Restore BACKUP into the state directory, which must be empty, on this machine or another.
 
+    With the setting store.url its rows go into that PostgreSQL database, which must be empty too.
+
     PINs are sealed to this machine. Stop the daemon that the backup is of for good: a state must not run twice.
     """
-    from cardd.backup.restoring import restore  # noqa: PLC0415  slow to import, and rarely needed
+    from cardd.backup.restoring import Place, restore  # noqa: PLC0415  slow to import, and rarely needed
     from cardd.clock import SystemClock  # noqa: PLC0415
+    from cardd.store import SharedDatabase  # noqa: PLC0415
     from cardd_pkcs11.hardening import forbid_core_dumps  # noqa: PLC0415
 
     forbid_core_dumps()
     settings = options.settings()
     clock = SystemClock(timedelta(days=settings.clock_offset_days))
-    report = restore(Path(backup), Path(identity), settings.state, clock)
+    place = Place(state=settings.state, database=SharedDatabase.of(settings.store))
+    report = restore(Path(backup), Path(identity), place, clock)
     if options.json:
         print_json(report)
         return
     print_facts(
         {
             say("restored into", "restaurée dans"): report.state_dir,
+            say("database", "base de données"): report.database,
             say("state of", "état du"): report.made_at,
             say("files", "fichiers"): report.files,
             say("lines of the journal", "lignes du journal"): report.journal_lines,
@@ -46,6 +51,8 @@ def command(options: Options, *, backup: str, identity: str) -> None:
     for token in report.tokens:
         if not token.included:
             note(f"{token.label}: {token.note.in_language(terminal_language())}")
+    for sentence in report.left_out:
+        note(sentence.in_language(terminal_language()))
     note(
         say(
             "What was done after the backup is not in it: revoke again what was revoked since. "

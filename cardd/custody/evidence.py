@@ -2,7 +2,8 @@
 
 A statement is a JWS in compact form (RFC 7515) with EdDSA (RFC 8037), signed by the instance key. That key is made at
 the first start and sealed to this state and this machine (`cardd.custody.seal`); its public half lies beside it
-(`instance.pem`), so that a statement can be checked anywhere, without a daemon. A statement says what this daemon read
+(`instance.pem`), so that a statement can be checked anywhere, without a daemon, and in the database, so that each
+machine of those that share it answers with the statements of all. A statement says what this daemon read
 from the module. It is worth as much as the machine that made it: it is not the attestation of a hardware maker.
 """
 
@@ -33,7 +34,7 @@ from cardd.custody.seal import Sealer, write_secret
 from cardd.custody.types import INSTANCE_PEM, EvidenceView, KeyStatement
 from cardd.errors import CarddError, NotFoundError
 from cardd.store import Store
-from cardd.store.tables import key_evidence
+from cardd.store.tables import instance_keys, key_evidence
 from cardd.text import Text
 from cardd_pkcs11.types import TokenSerial
 
@@ -154,6 +155,14 @@ class Evidence:
         )
         return self._key.sign(statement)
 
+    async def announce(self) -> None:
+        """Let whoever shares the database check what this instance signs."""
+        known = sa.select(instance_keys.c.id).where(instance_keys.c.id == self._key.id)
+        async with self._store.transaction() as tx:
+            if (await tx.execute(known)).first() is None:
+                values = {"id": self._key.id, "public_key": self._key.pem, "noted_at": tx.now}
+                await tx.execute(sa.insert(instance_keys).values(**values))
+
     async def witness(self, key: MadeKey) -> None:
         """Keep the statement of a key that was just made."""
         statement = await asyncio.to_thread(self.state, key)
@@ -165,19 +174,30 @@ class Evidence:
             )
 
     async def get(self, spki_sha256: str) -> EvidenceView:
-        """Return the statement made with a key.
+        """Return the statement made with a key, on this machine or another that shares the database.
 
         Raises:
-            NotFoundError: this instance made no such key.
+            NotFoundError: no instance made such a key.
+            EvidenceInvalidError: the statement is of no instance that is known, or was changed.
         """
         wanted = sa.select(key_evidence.c.statement).where(key_evidence.c.spki_sha256 == spki_sha256)
         async with self._store.read() as connection:
             found = (await connection.execute(wanted)).scalar()
-        if found is None:
-            raise NotFoundError.of(_KIND, spki_sha256)
+            if found is None:
+                raise NotFoundError.of(_KIND, spki_sha256)
+            signer = sa.select(instance_keys.c.public_key).where(instance_keys.c.id == signer_of(found))
+            pem = (await connection.execute(signer)).scalar() or self._key.pem
         return EvidenceView(
-            statement=verify(found, self._key.public_key), jws=found, instance_key=self._key.pem
+            statement=verify(found, read_instance_key(pem.encode())), jws=found, instance_key=pem
         )
+
+
+def signer_of(jws: str) -> str:
+    """Return which instance a statement says that it is of; nothing is checked."""
+    try:
+        return msgspec.json.decode(_decoded(jws.partition(".")[0]), type=_Header).kid
+    except (ValueError, binascii.Error, msgspec.MsgspecError):
+        return ""
 
 
 def verify(jws: str, instance_key: Ed25519PublicKey) -> KeyStatement:

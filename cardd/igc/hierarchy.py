@@ -20,6 +20,9 @@ from cardd.text import Text
 #: A responder's certificate is replaced once less than this share of its validity is left.
 _RESPONDER_RENEWAL_SHARE = 1 / 3
 
+#: One that begins further ahead than this was made before the clock was set back.
+_CLOCK_SKEW = timedelta(minutes=5)
+
 
 class HierarchyBuilder:
     """Makes the certificates of the hierarchy under one policy."""
@@ -120,9 +123,9 @@ class HierarchyBuilder:
 
 
 def responder_renewal_due(certificate: x509.Certificate, now: datetime) -> bool:
-    """Tell whether less than a third of the validity of a responder's certificate is left."""
-    validity = certificate.not_valid_after_utc - certificate.not_valid_before_utc
-    return certificate.not_valid_after_utc - now < validity * _RESPONDER_RENEWAL_SHARE
+    """Tell whether less than a third of the validity of a responder's certificate is left, or it is of the future."""
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return now < begins - _CLOCK_SKEW or ends - now < (ends - begins) * _RESPONDER_RENEWAL_SHARE
 
 
 def publishes_at(authority: Authority, policy: PkiPolicy) -> bool:

@@ -366,11 +366,11 @@ async def _is_newest(tx: Transaction, numbered: _Numbered, name: CaName) -> bool
     return bool(given == numbered.number)
 
 
-async def leap_numbers(tx: Transaction, by: int) -> None:
+def leap_numbers(state: sa.Connection, by: int) -> None:
     """Let the next list of every CA be a new base with a number higher than any that may have been given out."""
     numbers = tables.authorities
-    await tx.execute(sa.update(numbers).values(crl_number=numbers.c.crl_number + by, crl_wanted=True))
-    await tx.execute(sa.delete(tables.crls))
+    state.execute(sa.update(numbers).values(crl_number=numbers.c.crl_number + by, crl_wanted=True))
+    state.execute(sa.delete(tables.crls))
 
 
 def _to_row(published: PublishedList) -> dict[str, Any]:

@@ -103,11 +103,13 @@ async def _count_try(store: Store, serial: str, settings: OrderSettings) -> tupl
             certificates.c.code_locked_until,
         )
         row = (await tx.execute(statement.where(certificates.c.serial == serial).with_for_update())).one()
-        if row.code_locked_until is not None and row.code_locked_until > tx.now:
+        lock = timedelta(minutes=settings.code_lock_minutes)
+        # A lock that would last longer than locks do is of a time before the clock was set back, and over.
+        if row.code_locked_until is not None and tx.now < row.code_locked_until <= tx.now + lock:
             raise _locked(row.code_locked_until, tx.now)
         failures = 1 if row.code_locked_until is not None else row.code_failures + 1
         is_last = failures >= settings.code_tries
-        locked_until = tx.now + timedelta(minutes=settings.code_lock_minutes) if is_last else None
+        locked_until = tx.now + lock if is_last else None
         await tx.execute(
             sa.update(certificates)
             .where(certificates.c.serial == serial)

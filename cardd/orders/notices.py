@@ -88,6 +88,10 @@ class Notices:
         """Send the notices that are due, where a mail server is configured; return how many were sent."""
         if not self._mailer.configured:
             return 0
+        # Further ahead than any pause between tries, it was planned before the clock was set back.
+        is_due = sa.or_(
+            notices.c.due_at <= self._clock.now(), notices.c.due_at > self._clock.now() + max(RETRY_AFTER)
+        )
         statement = (
             sa.select(
                 notices,
@@ -99,7 +103,7 @@ class Notices:
             .join(certificates, certificates.c.serial == notices.c.certificate_serial)
             .where(
                 notices.c.sent_at.is_(None),
-                notices.c.due_at <= self._clock.now(),
+                is_due,
                 notices.c.attempts <= len(RETRY_AFTER),
             )
             .order_by(notices.c.due_at, notices.c.id)

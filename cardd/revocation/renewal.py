@@ -14,6 +14,19 @@ class Plan(NamedTuple):
     stale_at: datetime
 
 
+#: A server's wish is honoured with so much more, so that its clients do not all come back at once.
+_WISH_SPREAD = 1.1
+
+
+def is_due(next_fetch_at: datetime, now: datetime, policy: RenewalPolicy) -> bool:
+    """Tell whether a fetch planned for a moment is due.
+
+    It is, too, where the moment is further ahead than any plan: that was made before the clock was set back.
+    """
+    furthest = max(policy.longest, policy.shortest, policy.last_retry, policy.longest_wish * _WISH_SPREAD)
+    return not now < next_fetch_at <= now + furthest
+
+
 def after_success(now: datetime, end: datetime, policy: RenewalPolicy, random: Random) -> Plan:
     """Plan from a list that is in force until `end` and was found current at `now`."""
     left = max(end - now, timedelta(0))
@@ -43,5 +56,5 @@ def after_failure(
     wait = wait * random.uniform(0.5, 1.0)
     if wish is not None:
         asked = min(timedelta(seconds=wish), policy.longest_wish)
-        wait = max(wait, asked * random.uniform(1.0, 1.1))
+        wait = max(wait, asked * random.uniform(1.0, _WISH_SPREAD))
     return now + wait

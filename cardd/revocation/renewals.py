@@ -57,7 +57,9 @@ class Renewals:
         return [
             self.start(source.id)
             for source in self._holdings.sources.all()
-            if source.urls and source.next_fetch_at is not None and source.next_fetch_at <= now
+            if source.urls
+            and source.next_fetch_at is not None
+            and renewal.is_due(source.next_fetch_at, now, self._parts.renewal)
         ]
 
     def start(self, source: CrlId) -> asyncio.Task[Source]:

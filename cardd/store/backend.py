@@ -1,6 +1,7 @@
 """What the store asks of a database, whichever it is."""
 
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Final, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -10,6 +11,13 @@ ONLY_MACHINE: Final = "local"
 
 #: Whose tokens in a directory are that several machines share.
 SEVERAL_MACHINES: Final = "shared"
+
+
+class Snapshot(Protocol):
+    """One committed state, whatever is written meanwhile."""
+
+    async def copy_to(self, path: Path) -> None:
+        """Copy it into a new SQLite file (0600)."""
 
 
 class Backend(Protocol):
@@ -39,6 +47,9 @@ class Backend(Protocol):
 
         What a daemon holds is free as soon as it ends, however it ends.
         """
+
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        """Keep the state that is committed now for the length of the context."""
 
     async def close(self) -> None:
         """Close every connection."""

@@ -29,7 +29,7 @@ from cardd.audit import (
 from cardd.clock import Clock
 from cardd.events import Event, EventBus, EventType
 from cardd.store import tables
-from cardd.store.backend import Backend
+from cardd.store.backend import Backend, Snapshot
 from cardd.store.errors import StoreUnavailableError
 from cardd.store.idempotency import current_request_key
 from cardd.store.machine import machine_identifier
@@ -206,6 +206,13 @@ class Store:
         """Let no transaction of this process begin while the context is open."""
         async with self._turn:
             yield
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Snapshot]:
+        """Keep the state that is committed now for the length of the context, to be copied."""
+        with unavailability():
+            async with self._backend.snapshot() as pinned:
+                yield pinned
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:

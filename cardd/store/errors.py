@@ -28,6 +28,17 @@ class StoreNewerError(CarddError):
     )
 
 
+class CopyUnfaithfulError(UnavailableError):
+    """A copy of the database is not what is in it; it was given up."""
+
+    code = "copy_unfaithful"
+    title = Text("The database could not be copied", "La base de données n’a pas pu être copiée")
+    default_advice = Text(
+        "Ask again; if it happens twice, run `cardd audit verify` and report the table that is named.",
+        "Redemandez ; si cela se répète, exécutez « cardd audit verify » et signalez la table nommée.",
+    )
+
+
 class IdempotencyKeyReusedError(ConflictError):
     """An `Idempotency-Key` came again with another request."""
 

@@ -7,10 +7,8 @@ takes it for the state; a move that is cut short between the two is finished by 
 """
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from datetime import datetime
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +20,17 @@ from cardd.audit import JournalEntry, verify_chain
 from cardd.errors import ConflictError, NotFoundError
 from cardd.progress import Progress, ProgressStep
 from cardd.store import tables
-from cardd.store.backend import ONLY_MACHINE
+from cardd.store.carrying import BATCH, CarriedTable, of_machine, opened_file, rows_of, tallied
 from cardd.store.lock import state_of_ours
 from cardd.store.machine import machine_identifier
 from cardd.store.migrate import upgrade
 from cardd.store.postgresql import PostgresqlBackend, SharedDatabase
-from cardd.store.sqlite import FILE
+from cardd.store.snapshot import DATABASE
 from cardd.store.unavailability import unavailability
 from cardd.text import Text
 
 #: What the file is called once its rows are in the shared database.
 MOVED = "cardd.sqlite3.moved"
-
-_BATCH = 500
-
-#: Facts about this machine alone, which carry its name where others have such facts too (`Store.own_name`).
-_OWN_FACTS = frozenset({"http_port", "demonstration", "virtual_cards_inserted", "token_module"})
 
 
 class TargetNotEmptyError(ConflictError):
@@ -62,14 +55,6 @@ class MoveUnfaithfulError(ConflictError):
     )
 
 
-class MovedTable(msgspec.Struct, frozen=True, kw_only=True):
-    """A table that was moved; the hash is the sum of its rows' SHA-256, modulo 2²⁵⁶."""
-
-    name: str
-    rows: int
-    sha256: str
-
-
 class MoveReport(msgspec.Struct, frozen=True, kw_only=True):
     """What was moved, and compared on both sides."""
 
@@ -77,7 +62,7 @@ class MoveReport(msgspec.Struct, frozen=True, kw_only=True):
     machine: str
     rows: int
     journal_head: str
-    tables: tuple[MovedTable, ...]
+    tables: tuple[CarriedTable, ...]
 
 
 async def move(state: Path, target: SharedDatabase, progress: Progress) -> MoveReport:
@@ -90,23 +75,32 @@ async def move(state: Path, target: SharedDatabase, progress: Progress) -> MoveR
         StoreUnavailableError: the database does not answer; nothing was kept.
     """
     with state_of_ours(state):
-        file, moved = state / FILE, state / MOVED
+        file, moved = state / DATABASE, state / MOVED
         if not file.is_file():
             raise _nothing_to_move(state)
         await asyncio.to_thread(upgrade, f"sqlite:///{file}")
         machine = await asyncio.to_thread(machine_identifier, state)
-        backend = PostgresqlBackend(target, machine)
-        try:
-            with unavailability():
-                await backend.upgrade()
-                async with _source(file) as source, backend.writer.begin() as connection:
-                    report = await _moved(source, connection, _Move(target.shown, machine, progress))
-        finally:
-            await backend.close()
+        report = await load(file, machine, target, progress)
         for suffix in ("-wal", "-shm"):
-            (state / f"{FILE}{suffix}").unlink(missing_ok=True)
+            (state / f"{DATABASE}{suffix}").unlink(missing_ok=True)
         file.rename(moved)
     return report
+
+
+async def load(file: Path, machine: str, target: SharedDatabase, progress: Progress) -> MoveReport:
+    """Put the rows of a SQLite file with tables of this version into an empty database; the file stays as it is.
+
+    What was the only machine's is `machine`'s there. Raises as `move` does.
+    """
+    backend = PostgresqlBackend(target, machine)
+    try:
+        with unavailability():
+            await backend.upgrade()
+            with opened_file(file) as source:
+                async with backend.writer.begin() as connection:
+                    return await _moved(source, connection, _Move(target.shown, machine, progress))
+    finally:
+        await backend.close()
 
 
 class _Move(msgspec.Struct, frozen=True):
@@ -114,13 +108,9 @@ class _Move(msgspec.Struct, frozen=True):
     machine: str
     progress: Progress
 
-    def adapted(self, table: sa.Table, row: dict[str, Any]) -> dict[str, Any]:
-        """Return a row as it is to be in the shared database: what was the only machine's is this machine's."""
-        if row.get("machine") == ONLY_MACHINE:
-            row["machine"] = self.machine
-        if table is tables.instance and row["name"] in _OWN_FACTS:
-            row["name"] = f"{row['name']}@{self.machine}"
-        return row
+    def rows_of(self, source: sa.Connection, table: sa.Table) -> Iterator[dict[str, Any]]:
+        """Read a table, its rows as they are to be in the shared database."""
+        return (of_machine(table, row, self.machine) for row in rows_of(source, table))
 
 
 async def _moved(source: sa.Connection, target: AsyncConnection, how: _Move) -> MoveReport:
@@ -133,7 +123,7 @@ async def _moved(source: sa.Connection, target: AsyncConnection, how: _Move) -> 
     for number, table in enumerate(wanted):
         step = Text(f"Moving {table.name}", f"Transfert de {table.name}")
         how.progress(ProgressStep(number, len(wanted), step))
-        left = await asyncio.to_thread(_digest, table, _rows_of(source, table, how))
+        left = await asyncio.to_thread(tallied, table, how.rows_of(source, table))
         if empty:
             await _copy(source, target, table, how)
         arrived = await _digest_of(target, table)
@@ -161,41 +151,17 @@ async def _is_empty(target: AsyncConnection) -> bool:
 
 
 async def _copy(source: sa.Connection, target: AsyncConnection, table: sa.Table, how: _Move) -> None:
-    rows = _rows_of(source, table, how)
+    rows = how.rows_of(source, table)
     while batch := await asyncio.to_thread(_taken, rows):
         await target.execute(sa.insert(table), batch)
 
 
 def _taken(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [row for row, _ in zip(rows, range(_BATCH), strict=False)]
+    return list(itertools.islice(rows, BATCH))
 
 
-def _rows_of(source: sa.Connection, table: sa.Table, how: _Move) -> Iterator[dict[str, Any]]:
-    """Read a table in batches."""
-    for row in source.execute(sa.select(table)).yield_per(_BATCH):
-        yield how.adapted(table, row._asdict())
-
-
-def _digest(table: sa.Table, rows: Iterator[dict[str, Any]]) -> MovedTable:
-    """Sum up a table without regard to the order of its rows, which is each database's own."""
-    count, total = 0, 0
-    for row in rows:
-        encoded = msgspec.json.encode({name: _plain(value) for name, value in row.items()}, order="sorted")
-        total = (total + int.from_bytes(hashlib.sha256(encoded).digest())) % (1 << 256)
-        count += 1
-    return MovedTable(name=table.name, rows=count, sha256=total.to_bytes(32).hex())
-
-
-async def _digest_of(target: AsyncConnection, table: sa.Table) -> MovedTable:
-    def read(connection: sa.Connection) -> MovedTable:
-        rows = connection.execute(sa.select(table)).yield_per(_BATCH)
-        return _digest(table, (row._asdict() for row in rows))
-
-    return await target.run_sync(read)
-
-
-def _plain(value: Any) -> Any:
-    return value.timestamp() if isinstance(value, datetime) else value
+async def _digest_of(target: AsyncConnection, table: sa.Table) -> CarriedTable:
+    return await target.run_sync(lambda connection: tallied(table, rows_of(connection, table)))
 
 
 async def _verify_journal(target: AsyncConnection) -> str:
@@ -218,19 +184,6 @@ async def _continue_numbers(source: sa.Connection, target: AsyncConnection) -> N
         await target.execute(
             sa.select(sa.func.setval(sa.func.pg_get_serial_sequence(name, "id"), max(number, 1), number > 0))
         )
-
-
-@asynccontextmanager
-async def _source(file: Path) -> AsyncIterator[sa.Connection]:
-    """Read a SQLite database; its rows are read in threads, one at a time."""
-    engine = sa.create_engine(
-        f"sqlite:///{file}", connect_args={"check_same_thread": False}, poolclass=sa.StaticPool
-    )
-    try:
-        with engine.connect() as connection:
-            yield connection
-    finally:
-        engine.dispose()
 
 
 def _nothing_to_move(state: Path) -> NotFoundError:

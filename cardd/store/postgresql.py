@@ -23,6 +23,7 @@ from sqlalchemy.pool import NullPool
 from cardd.settings import SettingsError, StoreSettings
 from cardd.store.errors import StoreUnavailableError
 from cardd.store.migrate import upgrade_connection
+from cardd.store.sharedsnapshot import SharedSnapshot
 from cardd.store.unavailability import unavailable
 from cardd.text import Text
 
@@ -165,6 +166,14 @@ class PostgresqlBackend:
         finally:
             with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await connection.close(timeout=_CONNECT_SECONDS)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[SharedSnapshot]:
+        """Keep the state that is committed now for the length of the context."""
+        async with self.reader.begin() as connection:
+            pinned = SharedSnapshot(connection)
+            await pinned.pin()
+            yield pinned
 
     async def listen(self, heard: Callable[[], Awaitable[None]]) -> None:
         """Call `heard` whenever a machine has committed events, and after each connection; until cancelled."""

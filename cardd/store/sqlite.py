@@ -12,9 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from cardd.store.aiosqlite_cursors import connect
 from cardd.store.backend import ONLY_MACHINE
 from cardd.store.migrate import upgrade
-
-#: The database in a state directory.
-FILE = "cardd.sqlite3"
+from cardd.store.snapshot import DATABASE, DatabaseSnapshot
 
 #: Connections kept for reading beside the writer.
 _READERS = 4
@@ -30,7 +28,7 @@ class SqliteBackend:
     shared = False
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / FILE
+        self._path = directory / DATABASE
         url = f"sqlite+aiosqlite:///{self._path}"
         self.writer = _engine(url, begin="BEGIN IMMEDIATE", size=1)
         self.reader = _engine(url, begin="BEGIN", size=_READERS)
@@ -44,6 +42,15 @@ class SqliteBackend:
     async def exclusively(self, name: str, *, wait: float) -> AsyncIterator[bool]:  # noqa: ARG002
         """Nobody else is there to hold anything."""
         yield True
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[DatabaseSnapshot]:
+        """Keep the state that is committed now for the length of the context."""
+        pinned = await asyncio.to_thread(DatabaseSnapshot, self._path.parent)
+        try:
+            yield pinned
+        finally:
+            await asyncio.to_thread(pinned.close)
 
     async def close(self) -> None:
         """Close every connection."""

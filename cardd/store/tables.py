@@ -221,6 +221,15 @@ key_evidence = sa.Table(
     _time("made_at", nullable=False),
 )
 
+#: Public halves of the keys that sign evidence: each machine's, so that any of them can check any statement.
+instance_keys = sa.Table(
+    "instance_keys",
+    metadata,
+    _text("id", primary_key=True, comment="SHA-256 of the SubjectPublicKeyInfo"),
+    _text("public_key", comment="PEM, Ed25519"),
+    _time("noted_at", nullable=False),
+)
+
 #: Keys about to be made on a token. What is still here at a start was cut short and is destroyed.
 key_intents = sa.Table(
     "key_intents",

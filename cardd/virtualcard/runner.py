@@ -164,7 +164,7 @@ class VirtualCard:
     async def _find_reader(self) -> VpcdLink:
         wait = _FIRST_WAIT
         while True:
-            await self._clock.sleep_until(self._clock.now() + wait)
+            await self._clock.pause(wait)
             with contextlib.suppress(VirtualReaderUnavailableError):
                 return VpcdLink(await self._connect())
             wait = min(wait * 2, _LONGEST_WAIT)
@@ -227,7 +227,7 @@ class _Session:
             await self._stay_silent()
         answer = await asyncio.to_thread(self._transmit, command)
         if slow is not None:
-            await self._clock.sleep_until(self._clock.now() + timedelta(seconds=slow.seconds))
+            await self._clock.pause(timedelta(seconds=slow.seconds))
         if lost is not None:
             raise _PulledError
         await self._link.send(answer)

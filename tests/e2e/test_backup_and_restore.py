@@ -1,5 +1,6 @@
 """A backup made under load, restored elsewhere: nothing goes back a step, and only real copies alarm."""
 
+import asyncio
 import json
 import shutil
 import sqlite3
@@ -17,6 +18,7 @@ import pytest
 from tests.e2e.conftest import DaemonMaker
 from tests.support.ordering import ordered
 from tests.support.running import QUICK, RunningDaemon
+from tests.support.stores import running_postgresql
 
 EC = {**QUICK, "CARDD_PKI__CA_ALGORITHM": "ec_p256"}
 
@@ -111,6 +113,29 @@ def test_what_was_restored_goes_on_without_a_step_back_and_without_an_alarm(
         t for t in restored.call("GET", "/api/v1/tokens").json["items"] if t["serial"] == token["serial"]
     ]
     assert noticed["quarantine"] is not None, "a token put there by hand is still a copy"
+
+
+@pytest.mark.slow
+def test_the_backup_of_a_machine_that_was_alone_is_restored_into_a_database_for_several(
+    saved: Saved, make_daemon: DaemonMaker, tmp_path: Path
+) -> None:
+    with running_postgresql() as server:
+        asyncio.run(server.administer("CREATE DATABASE cardd"))
+        place = {
+            "CARDD_STORE__URL": server.database("cardd").url,
+            "CARDD_PUBLICATION__URL": "http://pki.example",
+        }
+        restored = make_daemon(tmp_path / "elsewhere", {**EC, **place})
+        _restore(restored, saved)
+        shutil.rmtree(restored.state)  # as if cut short when the rows were there and the files were not
+        assert _restore(restored, saved)["database"] == "localhost/cardd"
+        restored.start()
+        assert restored.call("GET", "/api/v1/health").json["status"] == "ok"
+        assert _crl_number(restored, tmp_path) > saved.crl_number
+        found = restored.call("GET", f"/api/v1/orders/{saved.order['id']}").json
+        assert found["certificate"] == saved.order["certificate"]
+        assert ordered(restored)["state"] == "retrieved"
+        restored.stop()
 
 
 def test_a_restore_killed_at_any_moment_leaves_nothing_or_all(

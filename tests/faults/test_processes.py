@@ -18,6 +18,8 @@ pytestmark = pytest.mark.slow
 #: What callers may see while token hosts die: repeat the request.
 HOST_LOST = {"503 token_host_unavailable"}
 BROKEN = {"ConnectionRefusedError", "ConnectionResetError", "RemoteDisconnected", "FileNotFoundError"}
+#: What a daemon that was started again says of sessions opened before.
+SESSIONS_GONE = {"404 card_session_unknown", "403 card_session_unknown", "401 card_session_unknown"}
 
 
 def children(pid: int, named: str) -> list[int]:
@@ -37,6 +39,14 @@ def eventually(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def becomes_well(daemon: RunningDaemon) -> None:
+    """Wait until the daemon says that all is well; fail with the parts that are not."""
+    deadline = time.monotonic() + PATIENCE
+    while wrong := [part for part in daemon.call("GET", "/api/v1/health").json["parts"] if not part["ok"]]:
+        assert time.monotonic() < deadline, wrong
         time.sleep(0.1)
 
 
@@ -71,17 +81,14 @@ def test_an_index_worker_that_is_killed_makes_no_answer_wrong(
 def test_the_daemon_that_is_killed_has_lost_and_doubled_nothing(
     start_daemon: DaemonStarter, tmp_path: Path
 ) -> None:
-    daemon = start_daemon(tmp_path, CARDD_HTTP_PORT=str(_free_port()))
+    daemon = start_daemon(tmp_path, CARDD_HTTP_PORT=str(free_port()))
     with Work(daemon) as work:
         for _ in range(3):
             work.wait_for_jobs(2)
             daemon.kill()
             daemon.start()
         work.wait_for_jobs(2)
-    work.check(
-        tmp_path,
-        BROKEN | {"404 card_session_unknown", "403 card_session_unknown", "401 card_session_unknown"},
-    )
+    work.check(tmp_path, BROKEN | SESSIONS_GONE)
 
 
 def test_a_confined_pcscd_that_is_killed_comes_back_with_its_cards(
@@ -118,7 +125,8 @@ def _opens(daemon: RunningDaemon, serial: str) -> bool:
     return daemon.call("POST", f"/api/v1/cards/{serial}/session", {"pin": "1234"}).status == 201
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

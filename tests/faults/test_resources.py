@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.faults.conftest import DaemonStarter
-from tests.faults.test_processes import children, eventually
+from tests.faults.test_processes import BROKEN, SESSIONS_GONE, children, eventually, free_port
 from tests.support.running import RunningDaemon
 from tests.support.working import Work
 
@@ -55,6 +55,27 @@ def small_disk(folder: Path) -> Iterator[Path]:
     )
     if done.returncode != 0:
         pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@contextmanager
+def failing_disk(folder: Path) -> Iterator[Path]:
+    """Mount an ext4 file system of a file, which the kernel can be told to give up, or skip."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount the disk that this test makes fail")
+    folder.mkdir()
+    image = folder.with_suffix(".img")
+    with image.open("wb") as file:
+        file.truncate(128 * 1024 * 1024)
+    subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
+    mounted = subprocess.run(
+        ["mount", "-o", "loop", image, folder], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no file system in a file can be mounted here: {mounted.stderr.strip()}")
     try:
         yield folder
     finally:
@@ -124,6 +145,31 @@ def test_a_clock_that_jumps_forth_and_back_makes_no_list_or_number_go_back(
         numbers.append(_number(daemon, tmp_path))
     assert numbers == sorted(set(numbers))
     assert daemon.call("GET", "/api/v1/audit/verification").json["valid"]
+
+
+def test_a_file_system_that_turns_read_only_stops_changes_until_it_is_mounted_again(
+    start_daemon: DaemonStarter, tmp_path: Path
+) -> None:
+    with failing_disk(tmp_path / "disk") as disk:
+        daemon = start_daemon(disk, CARDD_HTTP_PORT=str(free_port()))
+        subprocess.run(
+            ["sync", "-f", disk], check=True
+        )  # the copy of the prepared state; not what is done from here
+        with Work(daemon) as work:
+            work.wait_for_jobs(2)
+            subprocess.run(
+                ["mount", "-o", "remount,abort", disk], check=True
+            )  # as after an error of the disk
+            eventually(lambda: sum(work.seen.values()) > 3)
+            _stays_readable(daemon)
+            daemon.kill()
+            # The daemon's token hosts end a moment after it.
+            eventually(lambda: subprocess.run(["umount", disk], check=False).returncode == 0)
+            subprocess.run(["mount", "-o", "loop", disk.with_suffix(".img"), disk], check=True)
+            daemon.start()
+            work.wait_for_jobs(4)
+        work.check(tmp_path, NOT_WRITABLE | BROKEN | SESSIONS_GONE)
+        daemon.stop()
 
 
 def test_damaged_token_files_fail_with_a_reason_and_only_what_needs_them(

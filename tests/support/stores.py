@@ -51,6 +51,11 @@ class PostgresqlServer:
         """Stop the server without waiting for anybody; every connection is cut."""
         _run(_programs() / "pg_ctl", "-D", self.directory / "data", "-m", "immediate", "stop")
 
+    @property
+    def pid(self) -> int:
+        """The process that all of the server's others come from."""
+        return int((self.directory / "data" / "postmaster.pid").read_text().split()[0])
+
     def database(self, name: str) -> SharedDatabase:
         """Return the address of a database."""
         return SharedDatabase(url=f"postgresql://{_USER}@/{name}?host={self.directory}")
@@ -97,11 +102,12 @@ class PostgresqlServer:
 
 @contextmanager
 def running_postgresql(
-    *, listen: Sequence[str] = (), launcher: Sequence[str] = ()
+    *, listen: Sequence[str] = (), launcher: Sequence[str] = (), outlasts_kill: bool = False
 ) -> Iterator[PostgresqlServer]:
     """Run a server for the length of the context, as an unprivileged user and with nothing of it kept.
 
     It listens on a socket in its directory, and with a password on the addresses of `listen`; `launcher` starts it.
+    With `outlasts_kill` what it has committed outlasts its being killed, for which the ordinary tests need not wait.
     Raises `pytest.skip.Exception` where PostgreSQL is not installed.
     """
     programs = _programs()
@@ -114,7 +120,8 @@ def running_postgresql(
         _run(programs / "initdb", "-D", data, "-U", _USER, "-A", "trust", "--no-sync", "--locale=C.UTF-8")
         (data / "postgresql.auto.conf").write_text(
             f"listen_addresses = '{','.join(listen)}'\nunix_socket_directories = '{directory}'\nmax_connections = 200\n"
-            "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nautovacuum = off\n"
+            "fsync = off\nfull_page_writes = off\nautovacuum = off\n"
+            f"synchronous_commit = {'on' if outlasts_kill else 'off'}\n"
         )
         with (data / "pg_hba.conf").open("a") as rules:
             rules.write("".join(f"host all all {address}/24 scram-sha-256\n" for address in listen))

@@ -4,7 +4,7 @@ import http.client
 import subprocess
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,8 @@ class Worker(threading.Thread):
         self._ended = threading.Event()
         self._session = self._structure = ""
         self.jobs = 0
+        #: How long each call took that was answered with success, by its kind, in seconds.
+        self.seconds: defaultdict[str, list[float]] = defaultdict(list)
         self.failure: str | None = None
 
     def end(self) -> None:
@@ -108,12 +110,15 @@ class Worker(threading.Thread):
             "contacts": ["tests@example.org"], "key": {"source": "token", "algorithm": "ec_p256"},
         }  # fmt: skip
         key = uuid4().hex
-        order = self._post("/api/v1/orders", body, key).json["id"]
+        order = self._post("order", "/api/v1/orders", body, key).json["id"]
         self._done.orders[key] = order
         codes = {"revocation_code": CODE, "confirmation": CODE, "accept_terms": True}
-        serial = self._post(f"/api/v1/orders/{order}/retrieval", codes, uuid4().hex).json["serial"]
+        serial = self._post("retrieval", f"/api/v1/orders/{order}/retrieval", codes, uuid4().hex).json[
+            "serial"
+        ]
         self._done.certificates[order] = serial
-        self._post(f"/api/v1/certificates/{serial}/revocation", {"reason": "superseded"}, uuid4().hex)
+        path = f"/api/v1/certificates/{serial}/revocation"
+        self._post("revocation", path, {"reason": "superseded"}, uuid4().hex)
         self._done.revoked.add(serial)
 
     def _open_session(self) -> None:
@@ -124,10 +129,13 @@ class Worker(threading.Thread):
         self._session = opened["id"]
         self._structure = opened["habilitations"][0]["structures"][0]["id"]
 
-    def _post(self, path: str, body: Any, key: str) -> Answer:
+    def _post(self, kind: str, path: str, body: Any, key: str) -> Answer:
         def ask() -> Answer:
             headers = {"Card-Session": self._session, "Idempotency-Key": key}
+            began = time.monotonic()
             answer = self._daemon.call("POST", path, body, headers=headers)
+            if answer.status in (200, 201):
+                self.seconds[kind].append(time.monotonic() - began)
             if answer.status in (401, 403, 404) and "card_session" in answer.json["type"]:
                 self._note(answer)
                 self._open_session()

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from cardd.clock import ManualClock
@@ -15,6 +16,10 @@ from cardd.retention import Retention
 from cardd.settings import SmtpSettings, load_settings
 from cardd.store import Store
 from cardd.store.tables import outgoing_targets
+from tests.support.stores import open_store
+
+#: Each test runs on SQLite and on PostgreSQL.
+pytestmark = pytest.mark.usefixtures("each_store")
 
 
 def _retention(store: Store, clock: ManualClock, directory: Path, routes: Routes) -> Retention:
@@ -32,7 +37,7 @@ async def _happen(store: Store, count: int) -> None:
 
 async def test_old_events_go_but_their_numbers_go_on_and_the_journal_stays_whole(tmp_path: Path) -> None:
     clock = ManualClock(datetime(2026, 3, 2, tzinfo=UTC))
-    store = await Store.open(tmp_path, clock, EventBus())
+    store = await open_store(tmp_path, clock, EventBus())
     await _happen(store, 5000)
     clock.advance(timedelta(days=11))
     retention = _retention(store, clock, tmp_path, Routes({}, None))
@@ -47,7 +52,7 @@ async def test_old_events_go_but_their_numbers_go_on_and_the_journal_stays_whole
 
 async def test_an_event_that_a_receiver_has_not_been_looked_at_for_is_kept(tmp_path: Path) -> None:
     clock = ManualClock(datetime(2026, 3, 2, tzinfo=UTC))
-    store = await Store.open(tmp_path, clock, EventBus())
+    store = await open_store(tmp_path, clock, EventBus())
     await _happen(store, 10)
     async with store.transaction() as tx:
         await tx.execute(sa.insert(outgoing_targets).values(target="https://a", last_event=4))

@@ -58,9 +58,13 @@ class TlsKeeper:
 
     async def renew_due(self) -> None:
         """See to it that there is a certificate for at least another month; connections use it from then on."""
-        ends = await asyncio.to_thread(_end_of, self._directory)
-        if ends is None or ends - self._clock.now() <= _RENEWED_BEFORE:
-            made = await asyncio.to_thread(_make, self._clock.now())
+        held, now = await asyncio.to_thread(_held, self._directory), self._clock.now()
+        if (
+            held is None
+            or now < held.not_valid_before_utc
+            or held.not_valid_after_utc - now <= _RENEWED_BEFORE
+        ):
+            made = await asyncio.to_thread(_make, now)
             await asyncio.to_thread(_write, self._directory, made)
             async with self._store.transaction() as tx:
                 tx.journal("tls.certificate_made", "tls", not_after=(tx.now + _LIFETIME).isoformat())
@@ -75,13 +79,13 @@ class TlsKeeper:
         self.context.load_cert_chain(self._directory / _SERVER_FILE)
 
 
-def _end_of(directory: Path) -> datetime | None:
-    """Return when the certificate ends; nothing where there is none that can be read."""
+def _held(directory: Path) -> x509.Certificate | None:
+    """Return the certificate; nothing where there is none that can be read."""
     try:
         certificate, *_ = x509.load_pem_x509_certificates((directory / _SERVER_FILE).read_bytes())
     except (OSError, ValueError):
         return None
-    return certificate.not_valid_after_utc
+    return certificate
 
 
 def _make(now: datetime) -> _Made:

@@ -17,6 +17,10 @@ from cardd_pkcs11.modules import TokenModules
 from cardd_pkcs11.pool import TokenHostPool
 from tests.support.igc import PREPARED
 from tests.support.softhsm import softhsm_environment, softhsm_profile
+from tests.support.stores import open_store
+
+#: Each test runs on SQLite and on PostgreSQL.
+pytestmark = pytest.mark.usefixtures("each_store")
 
 STRUCTURE = "399999999800019"
 
@@ -24,7 +28,7 @@ STRUCTURE = "399999999800019"
 @pytest.fixture
 async def store(tmp_path: Path) -> Store:
     """A state's store, with a structure in it."""
-    store = await Store.open(tmp_path, ManualClock(PREPARED), EventBus())
+    store = await open_store(tmp_path, ManualClock(PREPARED), EventBus())
     async with store.transaction() as tx:
         await tx.execute(
             sa.insert(tables.structures).values(

@@ -27,6 +27,9 @@ from cardd.revocation.types import CrlId, Freshness, Status
 from cardd.settings import CrlSettings, RevocationSettings, SettingsError
 from tests.support.revocation import START, Bench, Ca, bench, ec_key, name, own_list, serving
 
+#: Each test runs on SQLite and on PostgreSQL.
+pytestmark = pytest.mark.usefixtures("each_store")
+
 PUBLIC = "http://lists.example.org/x.crl"
 
 

@@ -14,6 +14,10 @@ from cardd.events import EventBus
 from cardd.settings import AlertSettings, load_settings
 from cardd.store import Store
 from cardd.text import Text
+from tests.support.stores import open_store
+
+#: Each test runs on SQLite and on PostgreSQL.
+pytestmark = pytest.mark.usefixtures("each_store")
 
 MINUTE = timedelta(minutes=1)
 KEY = Key("module_down", "module:softhsm2")
@@ -40,7 +44,7 @@ class Bench:
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     clock = ManualClock(datetime(2026, 3, 2, 9, tzinfo=UTC))
-    store = await Store.open(tmp_path, clock, EventBus())
+    store = await open_store(tmp_path, clock, EventBus())
     yield Bench(store, clock, tmp_path)
     await store.close()
 

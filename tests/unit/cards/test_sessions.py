@@ -249,6 +249,17 @@ async def test_a_session_expires_and_logs_its_card_out(room: CardRoom) -> None:
     assert ended.value.data == {"reason": "expired"}
 
 
+async def test_a_clock_that_is_set_back_prolongs_no_session(room: CardRoom) -> None:
+    card = await room.card()
+    session = await room.sessions.open(card.serial, RIGHT)
+    room.clock.set_by(timedelta(days=-40))
+    room.clock.advance(timedelta(minutes=59))
+    await room.sessions.get(session.id)
+    room.clock.advance(timedelta(minutes=1))
+    with pytest.raises(CardSessionEndedError):
+        await room.sessions.get(session.id)
+
+
 async def test_an_expired_session_is_refused_even_before_anyone_swept(room: CardRoom) -> None:
     card = await room.card()
     session = await room.sessions.open(card.serial, RIGHT)

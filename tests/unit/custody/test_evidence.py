@@ -69,6 +69,34 @@ async def test_a_statement_ties_the_key_to_token_module_machine_and_time(tmp_pat
     await store.close()
 
 
+async def test_any_machine_that_shares_the_database_answers_with_the_statements_of_all(
+    tmp_path: Path,
+) -> None:
+    made_there, store, key = await _evidence(tmp_path)
+    await made_there.announce()
+    made = _made()
+    await made_there.witness(made)
+    other = InstanceKey(Ed25519PrivateKey.generate())
+    here = Evidence(store, ManualClock(NOW), other, SEALER, lambda _: "softhsm2")
+    await here.announce()
+    view = await here.get(spki_hash(made.spki))
+    assert (view.statement.instance, view.instance_key) == (key.id, key.pem)
+    assert verify(view.jws, read_instance_key(view.instance_key.encode())) == view.statement
+    await store.close()
+
+
+async def test_a_statement_of_an_instance_that_nobody_announced_is_refused(tmp_path: Path) -> None:
+    evidence, store, _ = await _evidence(tmp_path)
+    stranger = Evidence(
+        store, ManualClock(NOW), InstanceKey(Ed25519PrivateKey.generate()), SEALER, lambda _: "softhsm2"
+    )
+    made = _made()
+    await stranger.witness(made)
+    with pytest.raises(EvidenceInvalidError):
+        await evidence.get(spki_hash(made.spki))
+    await store.close()
+
+
 async def test_nothing_is_stated_of_an_unknown_key(tmp_path: Path) -> None:
     evidence, store, _ = await _evidence(tmp_path)
     with pytest.raises(NotFoundError):

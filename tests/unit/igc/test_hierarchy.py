@@ -65,6 +65,7 @@ async def test_a_responder_is_delegated_by_its_ca_and_never_checked_for_revocati
     assert certificate.extensions.get_extension_for_class(x509.OCSPNoCheck)
     assert not responder_renewal_due(certificate, PREPARED + timedelta(days=59))
     assert responder_renewal_due(certificate, PREPARED + timedelta(days=61))
+    assert responder_renewal_due(certificate, PREPARED - timedelta(days=1)), "the clock was set back"
 
 
 async def test_a_responder_does_not_outlive_its_ca(pki: TestPki, rsa_key: MemorySigner) -> None:

@@ -75,6 +75,17 @@ async def test_wrong_codes_in_a_row_lock_the_code_for_a_while(world: World) -> N
     await spend_try(world.store, serial, CODE, orders)
 
 
+@pytest.mark.parametrize("days", [40, -40])
+async def test_a_clock_that_is_set_never_makes_a_lock_longer(world: World, days: int) -> None:
+    serial = (await world.retrieve()).serial
+    orders = world.parts.settings.orders
+    for _ in range(orders.code_tries):
+        with pytest.raises(RevocationCodeIncorrectError):
+            await spend_try(world.store, serial, "wrong code", orders)
+    world.clock.set_by(timedelta(days=days))
+    await spend_try(world.store, serial, CODE, orders)
+
+
 async def test_the_last_try_may_be_right(world: World) -> None:
     serial = (await world.retrieve()).serial
     orders = world.parts.settings.orders

@@ -22,6 +22,10 @@ from cardd.outgoing.sending import Outgoing
 from cardd.settings import Settings, SettingsError, SmtpSettings, load_settings
 from cardd.store import Store
 from cardd.store.tables import outgoing_deliveries
+from tests.support.stores import open_store
+
+#: Each test runs on SQLite and on PostgreSQL.
+pytestmark = pytest.mark.usefixtures("each_store")
 
 KEY = bytes(range(32))
 
@@ -74,7 +78,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     environment = {"CARDD_WEBHOOKS__URLS": url, "CARDD_WEBHOOKS__SECRET_FILE": str(tmp_path / "secret")}
     settings = load_settings(environment, overrides={"state_dir": str(tmp_path)})
     clock = ManualClock(datetime(2026, 3, 2, 9, tzinfo=UTC))
-    store = await Store.open(tmp_path, clock, EventBus())
+    store = await open_store(tmp_path, clock, EventBus())
     yield Bench(store, clock, receiver, url, settings)
     await store.close()
     await runner.cleanup()
@@ -119,6 +123,18 @@ async def test_what_is_not_taken_is_tried_again_under_its_identifier_by_the_next
     bench.clock.advance(RETRY_AFTER[0])
     assert await bench.deliveries(outgoing).work() == 1
     assert [identifier for identifier, *_ in bench.receiver.taken] == ["evt_1", "evt_1"]
+
+
+async def test_what_waits_for_another_try_does_not_wait_longer_when_the_clock_is_set_back(
+    bench: Bench, outgoing: Outgoing
+) -> None:
+    await bench.deliveries(outgoing).work()
+    await bench.happen(EventType.ALERT_RAISED)
+    bench.receiver.status = 500
+    await bench.deliveries(outgoing).work()
+    bench.receiver.status = 200
+    bench.clock.set_by(timedelta(days=-40))
+    assert await bench.deliveries(outgoing).work() == 1
 
 
 async def test_a_receiver_that_never_takes_it_is_given_up_and_the_journal_says_so(

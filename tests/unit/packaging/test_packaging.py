@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -83,5 +84,20 @@ def test_rules_and_panels_ask_for_numbers_that_the_daemon_has() -> None:
 
 def test_what_the_container_copies_is_there() -> None:
     text = (PACKAGING / "container" / "Containerfile").read_text()
-    (copied,) = re.findall(r"^COPY (.+) \./$", text, re.MULTILINE)
-    assert [name for name in copied.split() if not (SOURCES / name).exists()] == []
+    copied = [
+        name for line in re.findall(r"^COPY (?!--)(.+) \S+$", text, re.MULTILINE) for name in line.split()
+    ]
+    assert [name for name in copied if not (SOURCES / name).exists()] == []
+    built = tomllib.loads((SOURCES / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"][
+        "wheel"
+    ]
+    needed = {Path(name).parts[0] for name in (*built["packages"], *built.get("force-include", {}))}
+    assert needed <= set(copied), "the wheel needs more than is copied"
+    assert "." not in copied, "a state directory would go along"
+
+
+def test_the_container_builds_with_what_the_lock_holds() -> None:
+    """Without isolation the build needs its backend among what is installed before."""
+    backend = tomllib.loads((SOURCES / "pyproject.toml").read_text())["build-system"]["requires"]
+    locked = (SOURCES / "requirements.lock").read_text()
+    assert [name for name in backend if not re.search(rf"^{re.escape(name)}==", locked, re.MULTILINE)] == []

@@ -5,12 +5,14 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cardd.revocation.policies import RenewalPolicy
-from cardd.revocation.renewal import after_failure, after_success
+from cardd.revocation.renewal import after_failure, after_success, is_due
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
-HOUR = timedelta(hours=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 POLICY = RenewalPolicy()
 CLIENTS = 2000
 
@@ -65,3 +67,16 @@ def test_a_servers_wish_is_kept_even_near_the_end_but_not_for_ever() -> None:
 def test_a_list_that_is_over_already_is_asked_for_again_soon_and_not_at_once() -> None:
     plan = after_success(NOW, NOW - HOUR, POLICY, Random(1))
     assert plan.next_fetch_at == NOW + POLICY.shortest
+
+
+@given(st.integers(1, 40), st.floats(0, 10**6), st.integers(0, 2**32))
+def test_every_fetch_that_is_planned_waits_for_its_moment(failures: int, wish: float, seed: int) -> None:
+    random = Random(seed)
+    retry = after_failure(NOW, failures, NOW + 90 * DAY, policy=POLICY, random=random, wish=wish)
+    for moment in (after_success(NOW, NOW + 90 * DAY, POLICY, random).next_fetch_at, retry):
+        assert not is_due(moment, NOW, POLICY)
+        assert is_due(moment, moment, POLICY)
+
+
+def test_a_fetch_that_was_planned_before_the_clock_was_set_back_is_due() -> None:
+    assert is_due(NOW, NOW - 40 * DAY, POLICY)

@@ -91,9 +91,9 @@ class WaitedOnClock(ManualClock):
         super().__init__(start)
         self.is_waited_on = asyncio.Event()
 
-    async def sleep_until(self, moment: datetime) -> None:
+    async def pause(self, duration: timedelta) -> None:
         self.is_waited_on.set()
-        await super().sleep_until(moment)
+        await super().pause(duration)
 
 
 @pytest.fixture
