@@ -14,6 +14,13 @@ from typing import Any, Literal
 
 import msgspec
 
+#: Why a case beside something of `bench/peers` cannot be measured.
+PEERS_MISSING = "the peers are not installed: make bench does that"
+
+_FAILED = "it failed:"
+#: The sizes that curves go through.
+GROWTH = (1_000, 10_000, 100_000, 1_000_000)
+
 
 class Target(msgspec.Struct, frozen=True):
     """What a case must reach: a bound on ours ÷ beside, on ours − beside, on ours itself, or on a further figure."""
@@ -106,6 +113,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     met: bool | None = None
     why_missing: str | None = None
 
+    @property
+    def failed(self) -> bool:
+        """Whether measuring it went wrong, rather than that something it needs is not here."""
+        return self.why_missing is not None and self.why_missing.startswith(_FAILED)
+
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
     """A measured curve: for each size, the figures by the name of their line."""
@@ -191,7 +203,7 @@ def _one(each: Case | Curve, found: Pair | Points | Missing, rounds: int | None)
 def _reason(error: Exception) -> str:
     """Say in one line what went wrong."""
     text = str(error).splitlines()
-    return f"it failed: {type(error).__name__} {text[0][:200] if text else ''}".rstrip()
+    return f"{_FAILED} {type(error).__name__} {text[0][:200] if text else ''}".rstrip()
 
 
 def _judged(target: Target, ours: Sequence[float], beside: Sequence[float]) -> list[float]:

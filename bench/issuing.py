@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from bench.daemons import Daemon, daemon
-from bench.frame import Asked, Case, Group, Missing, Pair, Points, Target, Work
+from bench.frame import PEERS_MISSING, Asked, Case, Group, Missing, Pair, Points, Target, Work
 from bench.load import Load, Unit, drive
 from bench.tokens import raw_signers
 from cardd_pkcs11.types import KeyAlgorithm
@@ -86,7 +86,7 @@ def _ec(asked: Asked) -> Iterator[Work]:
     with daemon(directory, PKI__CA_ALGORITHM="ec_p256") as ours:
         peer = asked.peers
         yield {
-            "issue/ec-p256": Missing("the peers are not installed: make bench does that")
+            "issue/ec-p256": Missing(PEERS_MISSING)
             if peer is None
             else Pair(
                 lambda: _issued(ours, 32).per_second, lambda: _peer_per_second(peer, directory / "peer")

@@ -1,6 +1,7 @@
 """`python -m bench.page RESULTS`: writes what a run measured into docs/performance.md, with its charts.
 
-RESULTS is what `python -m bench --json` printed; it is kept beside the charts, for `python -m bench.check`.
+RESULTS is what `python -m bench --json` printed; it is kept beside the charts, for `python -m bench.check`. What a run
+on the same machine measured earlier stays where this one did not measure it anew.
 """
 
 import sys
@@ -9,8 +10,9 @@ from pathlib import Path
 import msgspec
 
 from bench.charts import against_targets, growth
-from bench.frame import Result
-from bench.report import Report, cells
+from bench.frame import Line, Result
+from bench.groups import GROUPS
+from bench.report import Report, cells, report_of
 
 _DOCS = Path(__file__).parents[1] / "docs"
 CHARTS = _DOCS / "performance"
@@ -23,11 +25,26 @@ _TARGETS = "targets.svg"
 def main() -> None:
     """Write the charts, the results and the page."""
     report = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Report)
+    if RESULTS.exists():
+        report = merged(msgspec.json.decode(RESULTS.read_bytes(), type=Report), report)
     CHARTS.mkdir(exist_ok=True)
+    for former in CHARTS.glob("*.svg"):
+        former.unlink()
     for name, drawing in charts(report).items():
         (CHARTS / name).write_text(drawing, encoding="utf-8")
     RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     _PAGE.write_text(page(_PAGE.read_text(encoding="utf-8"), report), encoding="utf-8")
+
+
+def merged(earlier: Report, now: Report) -> Report:
+    """Return a run with what an earlier one on the same machine measured besides, in the order of the declarations."""
+    if earlier.machine != now.machine:
+        return now
+    found: dict[str, Result | Line] = {each.case.name: each for each in (*earlier.results, *now.results)}
+    found |= {each.curve.name: each for each in (*earlier.lines, *now.lines)}
+    names = (each.name for group in GROUPS for each in group.declared)
+    both = report_of([found[name] for name in names if name in found])
+    return msgspec.structs.replace(both, machine=now.machine)
 
 
 def charts(report: Report) -> dict[str, str]:
@@ -40,7 +57,9 @@ def charts(report: Report) -> dict[str, str]:
         if line.points
     }
     compared = [
-        (each.case.name, times_better(each), bool(each.met)) for each in report.results if each.median
+        (each.case.name, times_better(each), bool(each.met))
+        for each in report.results
+        if each.median and each.case.target.number
     ]
     if compared:
         drawn[_TARGETS] = against_targets("How far each case is from its target", compared)
