@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from bench.frame import Asked, Line, Result, perform
+from bench.frame import Asked, Measured, perform
 from bench.groups import GROUPS
 from bench.report import report_of, summary, table
 
@@ -37,10 +37,10 @@ def main() -> int:
     return _INTERRUPTED if interrupted else 0
 
 
-def _measured(names: Collection[str], arguments: argparse.Namespace) -> tuple[Sequence[Result | Line], bool]:
+def _measured(names: Collection[str], arguments: argparse.Namespace) -> tuple[Sequence[Measured], bool]:
     """Measure until all is measured or somebody interrupts; tell which."""
     progress = Console(stderr=True)
-    measured: list[Result | Line] = []
+    measured: list[Measured] = []
     try:
         with tempfile.TemporaryDirectory(prefix="cardd-bench-") as scratch:
             for group in GROUPS:

@@ -6,15 +6,16 @@ from itertools import cycle
 
 from bench.asking import key_hash, status_path
 from bench.daemons import Daemon, bare_handler, daemon
-from bench.frame import Asked, Case, Group, Pair, Target, Work
-from bench.load import Requests, answers_per_second
+from bench.frame import Asked, Case, Cost, Group, Pair, Shares, Target, Work
+from bench.load import Load, Requests, answered
+from bench.spending import spent_ms
 
 _SECONDS = 2.0
 _CLIENTS = 8
 _SERIALS = tuple(f"{number:x}" for number in range(1 << 100, (1 << 100) + 4000))
 _BATCH = 1000
 
-_DECLARED = (
+_DECLARED: tuple[Case | Cost, ...] = (
     Case(
         name="answers/status",
         ours="GET status, 8 clients",
@@ -28,6 +29,8 @@ _DECLARED = (
         unit="a second",
         target=Target("ours", "at least", 100_000),
     ),
+    Cost(name="answers/cost-status", what="GET status"),
+    Cost(name="answers/cost-batch", what="batch of 1,000 answers"),
 )
 
 
@@ -39,9 +42,16 @@ def opened(asked: Asked) -> Iterator[Work]:
         plain = [bare.encode("GET", "/")]
         yield {
             "answers/status": Pair(
-                lambda: _rate(ours.requests, questions, _CLIENTS), lambda: _rate(bare, plain, _CLIENTS)
+                lambda: _load(ours.requests, questions, _CLIENTS).per_second,
+                lambda: _load(bare, plain, _CLIENTS).per_second,
             ),
-            "answers/batch": Pair(lambda: _rate(ours.requests, batches, 1) * _BATCH),
+            "answers/batch": Pair(lambda: _load(ours.requests, batches, 1).per_second * _BATCH),
+            "answers/cost-status": Shares(
+                lambda: spent_ms(ours.running.pid, lambda: _load(ours.requests, questions, _CLIENTS))
+            ),
+            "answers/cost-batch": Shares(
+                lambda: spent_ms(ours.running.pid, lambda: _load(ours.requests, batches, 1))
+            ),
         }
 
 
@@ -59,8 +69,8 @@ def _batches(ours: Daemon) -> list[bytes]:
     ]
 
 
-def _rate(requests: Requests, questions: Sequence[bytes], clients: int) -> float:
-    return answers_per_second(requests, cycle(questions), clients, _SECONDS)
+def _load(requests: Requests, questions: Sequence[bytes], clients: int) -> Load:
+    return answered(requests, cycle(questions), clients, _SECONDS)
 
 
 GROUP = Group("answers", _DECLARED, opened)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from bench.daemons import Daemon, daemon
-from bench.frame import Asked, Case, Group, Missing, Pair, Points, Target, Work
+from bench.frame import Asked, Case, Group, Offered, Pair, Target, Work
 from bench.load import Unit, drive
 from bench.tokens import RawToken
 from cardd_pkcs11.types import KeyAlgorithm
@@ -38,7 +38,7 @@ _DECLARED = (
 def opened(asked: Asked) -> Iterator[Work]:
     """Run a daemon without and one with keys made ready, and open a token of this process's own."""
     with ExitStack() as stack:
-        work: dict[str, Pair | Points | Missing] = {}
+        work: dict[str, Offered] = {}
         if "order/key-made" in asked.names:
             made = stack.enter_context(daemon(asked.directory / "made"))
             raw = RawToken(asked.directory / "floor", KeyAlgorithm.RSA_2048)

@@ -161,20 +161,20 @@ def drive(
     return Load(len(latencies), sum(client.errors for client in made), elapsed, latencies)
 
 
-def answers_per_second(
+def answered(
     requests: Requests,
     questions: Iterator[bytes],
     clients: int,
     seconds: float | None = None,
     *,
     connections_kept: bool = True,
-) -> float:
-    """Return how many answers a second so many clients get, who ask what comes next; each must be a 200."""
+) -> Load:
+    """Let so many clients ask what comes next, one question after the other; each answer must be a 200."""
     units = map(_asked, questions)
     load = drive(requests, [units] * clients, seconds, connections_kept=connections_kept)
     if load.errors:
         raise RuntimeError("a question was refused")
-    return load.per_second
+    return load
 
 
 def _asked(question: bytes) -> Unit:

@@ -5,7 +5,7 @@ their connections where they may: `openssl ocsp` closes each, and so one case ha
 question, too.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import cycle, repeat
@@ -14,16 +14,17 @@ from pathlib import Path
 from bench.asking import OCSP_REQUEST, ocsp_request
 from bench.daemons import Daemon, bare_handler, started
 from bench.filling import add_certificates
-from bench.frame import PEERS_MISSING, Asked, Case, Group, Missing, Pair, Points, Target, Work
-from bench.load import answers_per_second
-from bench.responders import Load, certomancer, missing_for_openssl, openssl
+from bench.frame import PEERS_MISSING, Asked, Case, Cost, Group, Missing, Offered, Pair, Shares, Target, Work
+from bench.load import Load, answered
+from bench.responders import Asking, certomancer, missing_for_openssl, openssl
+from bench.spending import spent_ms
 
 _CLIENTS = 8
 _SECONDS = 2.0
 _WARM, _COLD, _TO_REVOKE = 64, 10_000, 100
-_LOAD = Load(_CLIENTS, _SECONDS)
+_ASKING = Asking(_CLIENTS, _SECONDS)
 
-_DECLARED = (
+_DECLARED: tuple[Case | Cost, ...] = (
     Case(
         name="ocsp/warm",
         ours="OCSP answers that are kept, 8 clients",
@@ -54,6 +55,8 @@ _DECLARED = (
         target=Target("ratio", "at least", 5),
         rounds=5,
     ),
+    Cost(name="ocsp/cost-warm", what="OCSP answer that is kept"),
+    Cost(name="ocsp/cost-cold", what="OCSP answer signed when asked for, RSA 2048"),
 )
 
 
@@ -76,18 +79,21 @@ class _Ground:
         self._to_revoke = serials[:_TO_REVOKE]
         self._cold = self._not_asked_before()
 
-    def warm(self, *, connections_kept: bool = True) -> float:
-        """Return how many kept answers a second are given."""
-        for question in self._warm:
-            answers_per_second(self._daemon.requests, iter([question]), 1)
-        return self._rate(cycle(self._warm), connections_kept=connections_kept)
+    def warm(self, *, connections_kept: bool = True) -> Load:
+        """Have kept answers given."""
+        answered(self._daemon.requests, iter(self._warm), 1)
+        return self._answered(cycle(self._warm), connections_kept=connections_kept)
 
-    def cold(self) -> float:
-        """Return how many answers a second are signed and given."""
-        return self._rate(self._cold)
+    def cold(self) -> Load:
+        """Have answers signed and given."""
+        return self._answered(self._cold)
 
-    def _rate(self, questions: Iterator[bytes], *, connections_kept: bool = True) -> float:
-        return answers_per_second(
+    def spent(self, work: Callable[[], Load]) -> Mapping[str, float]:
+        """Return what one answer takes of the processor."""
+        return spent_ms(self._daemon.running.pid, work)
+
+    def _answered(self, questions: Iterator[bytes], *, connections_kept: bool = True) -> Load:
+        return answered(
             self._daemon.requests, questions, _CLIENTS, _SECONDS, connections_kept=connections_kept
         )
 
@@ -105,12 +111,15 @@ def opened(asked: Asked) -> Iterator[Work]:
     """Run a daemon and what is asked for beside it."""
     with ExitStack() as stack:
         ground = _Ground(asked.directory / "ours", stack)
-        work: dict[str, Pair | Points | Missing] = {}
+        work: dict[str, Offered] = {
+            "ocsp/cost-warm": Shares(lambda: ground.spent(ground.warm)),
+            "ocsp/cost-cold": Shares(lambda: ground.spent(ground.cold)),
+        }
         if "ocsp/warm" in asked.names:
             bare = stack.enter_context(bare_handler())
             plain = bare.post("/", bytes(80), OCSP_REQUEST)
-            work["ocsp/warm"] = Pair(
-                ground.warm, lambda: answers_per_second(bare, repeat(plain), _CLIENTS, _SECONDS)
+            work["ocsp/warm"] = _pair(
+                ground.warm, lambda: answered(bare, repeat(plain), _CLIENTS, _SECONDS).per_second
             )
         if {"ocsp/warm-certomancer", "ocsp/cold-certomancer"} & set(asked.names):
             beside = _certomancer(asked, stack)
@@ -124,15 +133,15 @@ def opened(asked: Asked) -> Iterator[Work]:
         yield work
 
 
-def _pair(ours: Callable[[], float], beside: Callable[[], float] | Missing) -> Pair | Missing:
-    return beside if isinstance(beside, Missing) else Pair(ours, beside)
+def _pair(ours: Callable[[], Load], beside: Callable[[], float] | Missing) -> Pair | Missing:
+    return beside if isinstance(beside, Missing) else Pair(lambda: ours().per_second, beside)
 
 
 def _certomancer(asked: Asked, stack: ExitStack) -> Callable[[], float] | Missing:
     if asked.peers is None:
         return Missing(PEERS_MISSING)
     responder = stack.enter_context(certomancer(asked.peers, asked.directory / "certomancer"))
-    return lambda: responder.per_second(_LOAD)
+    return lambda: responder.per_second(_ASKING)
 
 
 def _openssl(asked: Asked, stack: ExitStack) -> Callable[[], float] | Missing:
@@ -140,7 +149,7 @@ def _openssl(asked: Asked, stack: ExitStack) -> Callable[[], float] | Missing:
     if missing is not None:
         return Missing(missing)
     responder = stack.enter_context(openssl(asked.directory / "openssl"))
-    return lambda: responder.per_second(_LOAD)
+    return lambda: responder.per_second(_ASKING)
 
 
 GROUP = Group("ocsp", _DECLARED, opened)

@@ -5,14 +5,15 @@ on the same machine measured earlier stays where this one did not measure it ane
 """
 
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from bench.charts import against_targets, growth
-from bench.frame import Line, Result
+from bench.frame import Measured, Result, Spent
 from bench.groups import GROUPS
-from bench.report import Report, cells, report_of
+from bench.report import Report, cells, figure, report_of
 
 _DOCS = Path(__file__).parents[1] / "docs"
 CHARTS = _DOCS / "performance"
@@ -40,8 +41,9 @@ def merged(earlier: Report, now: Report) -> Report:
     """Return a run with what an earlier one on the same machine measured besides, in the order of the declarations."""
     if earlier.machine != now.machine:
         return now
-    found: dict[str, Result | Line] = {each.case.name: each for each in (*earlier.results, *now.results)}
+    found: dict[str, Measured] = {each.case.name: each for each in (*earlier.results, *now.results)}
     found |= {each.curve.name: each for each in (*earlier.lines, *now.lines)}
+    found |= {each.cost.name: each for each in (*earlier.spent, *now.spent)}
     names = (each.name for group in GROUPS for each in group.declared)
     both = report_of([found[name] for name in names if name in found])
     return msgspec.structs.replace(both, machine=now.machine)
@@ -66,6 +68,20 @@ def charts(report: Report) -> dict[str, str]:
     return drawn
 
 
+def _spent(spent: Sequence[Spent]) -> Iterator[str]:
+    """Return the table of what one of each takes of the processor."""
+    measured = [each for each in spent if each.parts]
+    if not measured:
+        return
+    parts = list(measured[0].parts)
+    yield f"| processor time of one, in ms | {' | '.join(parts)} | in all |"
+    yield "|---" * (len(parts) + 2) + "|"
+    for each in measured:
+        figures = (*each.parts.values(), sum(each.parts.values()))
+        yield f"| {each.cost.what} | {' | '.join(figure(number) for number in figures)} |"
+    yield ""
+
+
 def times_better(result: Result) -> float:
     """Return how many times better than its target a case is; below 1 it is worse."""
     measured, target = max(result.median or 0.0, 1e-9), max(result.case.target.number, 1e-9)
@@ -86,6 +102,7 @@ def page(text: str, report: Report) -> str:
             for each in report.results
         ),
         "",
+        *_spent(report.spent),
         *(f"![{name.removesuffix('.svg')}](performance/{name})" for name in charts(report)),
     ]
     body = "\n".join(lines)

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from rich.table import Table
 
-from bench.frame import Line, Result, Target
+from bench.frame import Line, Measured, Result, Spent, Target
 
 _SIGNS = {"at most": "≤", "at least": "≥"}
 
@@ -19,6 +19,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     machine: str
     results: tuple[Result, ...] = ()
     lines: tuple[Line, ...] = ()
+    spent: tuple[Spent, ...] = ()
 
 
 def machine() -> str:
@@ -26,12 +27,13 @@ def machine() -> str:
     return f"{os.cpu_count()} × {_processor()}, {platform.system()} {platform.release()}"
 
 
-def report_of(measured: Sequence[Result | Line]) -> Report:
+def report_of(measured: Sequence[Measured]) -> Report:
     """Put together what a run measured."""
     return Report(
         machine=machine(),
         results=tuple(each for each in measured if isinstance(each, Result)),
         lines=tuple(each for each in measured if isinstance(each, Line)),
+        spent=tuple(each for each in measured if isinstance(each, Spent)),
     )
 
 
@@ -43,6 +45,10 @@ def table(report: Report) -> Table:
     for line in report.lines:
         points = " · ".join(f"{size:,}: {_figures(figures)}" for size, figures in line.points)
         shown.add_row(line.curve.title, line.why_missing or points, "", line.curve.unit, "", "")
+    for spent in report.spent:
+        shown.add_row(
+            f"processor: {spent.cost.what}", spent.why_missing or _figures(spent.parts), "", "ms", "", ""
+        )
     return shown
 
 
@@ -70,12 +76,14 @@ def cells(result: Result) -> tuple[str, str, str, str, str, str]:
     )
 
 
-def summary(measured: Result | Line) -> str:
+def summary(measured: Measured) -> str:
     """Return one line for whoever waits for the table."""
     if measured.why_missing is not None:
         return f"not measured: {measured.why_missing}"
     if isinstance(measured, Line):
         return f"{len(measured.points)} sizes"
+    if isinstance(measured, Spent):
+        return f"{figure(sum(measured.parts.values()))} ms of the processor"
     _, ours, beside, spread, wanted, met = cells(measured)
     return f"{ours}; {beside}; {spread}; {wanted}: {met}"
 

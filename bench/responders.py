@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from bench.asking import OCSP_REQUEST, ocsp_request
-from bench.load import Requests, answers_per_second
+from bench.load import Requests, answered
 from tests.support.revocation import Ca
 
 _SERIAL = 0x4F1C0B2D
@@ -69,7 +69,7 @@ _CERTOMANCER = {
 }
 
 
-class Load(msgspec.Struct, frozen=True):
+class Asking(msgspec.Struct, frozen=True):
     """How a responder is asked: by so many clients, for so many seconds."""
 
     clients: int
@@ -84,15 +84,16 @@ class Responder:
         self._question = self._requests.post(path, ocsp_request(issuer, _SERIAL), OCSP_REQUEST)
         self._connections_kept = connections_kept
 
-    def per_second(self, load: Load) -> float:
+    def per_second(self, asking: Asking) -> float:
         """Return its answers a second."""
-        return answers_per_second(
+        given = answered(
             self._requests,
             itertools.repeat(self._question),
-            load.clients,
-            load.seconds,
+            asking.clients,
+            asking.seconds,
             connections_kept=self._connections_kept,
         )
+        return given.per_second
 
 
 @contextmanager
@@ -139,12 +140,12 @@ class ConfinedOpenssl:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
-    def per_second(self, load: Load) -> float:
+    def per_second(self, asking: Asking) -> float:
         """Return its answers a second."""
         to, answers = self._process.stdin, self._process.stdout
         if to is None or answers is None:
             raise RuntimeError("the process was started without pipes")
-        to.write(msgspec.json.encode(load) + b"\n")
+        to.write(msgspec.json.encode(asking) + b"\n")
         to.flush()
         line = answers.readline()
         if not line:
@@ -156,7 +157,7 @@ def main() -> None:
     """Run `openssl ocsp` in this process's namespace and ask it as standard input says, line by line."""
     with _openssl_here(Path(sys.argv[1])) as responder:
         for line in sys.stdin:
-            sys.stdout.write(f"{responder.per_second(msgspec.json.decode(line, type=Load))}\n")
+            sys.stdout.write(f"{responder.per_second(msgspec.json.decode(line, type=Asking))}\n")
             sys.stdout.flush()
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.daemons import started
+from bench.daemons import Daemon, started
 from bench.frame import Asked, Case, Group, Missing, Pair, Target, Work
+from bench.spending import tree
 from tests.support.running import RunningDaemon
 
 _SETTLING_SECONDS = 12.0
@@ -104,18 +105,13 @@ class _Idle:
 
 
 def _spent(pid: int) -> dict[int, tuple[float, int]]:
-    return {each: (_processor_seconds(each), _switches(each)) for each in _tree(pid)}
+    return {each: (_processor_seconds(each), _switches(each)) for each in tree(pid)}
 
 
 def _memory_mib(running: RunningDaemon) -> float:
-    return sum(_pss_kib(each) for each in _tree(running.pid)) / 1024
-
-
-def _tree(pid: int) -> Iterator[int]:
-    yield pid
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            yield from _tree(int(child))
+    """Return the memory of a daemon whose token hosts have all been used."""
+    Daemon(running)
+    return sum(_pss_kib(each) for each in tree(running.pid)) / 1024
 
 
 def _processor_seconds(pid: int) -> float:
