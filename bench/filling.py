@@ -26,6 +26,8 @@ _REVOKED_ONE_IN = 200
 _CHUNK = 10_000
 #: Big enough that none of the serials made here is one of the PKI's.
 _SERIAL_BITS = 124
+#: The identifier and the text in which a search looks, by table.
+_SEARCHED = {"orders": ("id", "search"), "certificates": ("serial", "search || char(10) || serial")}
 _WORDS = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliett")
 
 
@@ -34,7 +36,7 @@ def fill(state: Path, count: int) -> None:
 
     There must be one order with its certificate, which the others are like.
     """
-    with _filled(state, "orders", "certificates") as database:
+    with _filled(state, "orders", "certificates", searched=True) as database:
         order = dict(database.execute("SELECT * FROM orders").fetchone())
         certificate = dict(
             database.execute("SELECT * FROM certificates WHERE order_id IS NOT NULL").fetchone()
@@ -48,9 +50,10 @@ def fill(state: Path, count: int) -> None:
 def add_certificates(state: Path, model: str, revoked: int, in_force: int) -> list[str]:
     """Add copies of the certificate whose serial is `model` to the store of a daemon that does not run.
 
-    So many are revoked, and so many are not: the serials of these are returned. They belong to no order.
+    So many are revoked, and so many are not: the serials of these are returned. They belong to no order, and no search
+    finds them.
     """
-    with _filled(state, "certificates") as database:
+    with _filled(state, "certificates", searched=False) as database:
         found = database.execute("SELECT * FROM certificates WHERE serial = ?", (model,)).fetchone()
         alone = {"order_id": None, "contacts": "[]", "token_serial": None, "key_id": None, "on_token": 1}
         row = dict(found) | alone
@@ -72,14 +75,20 @@ def add_certificates(state: Path, model: str, revoked: int, in_force: int) -> li
 
 
 @contextmanager
-def _filled(state: Path, *tables: str) -> Iterator[sqlite3.Connection]:
-    """Open a store whose tables are added to, and make anew what is kept beside them."""
+def _filled(state: Path, *tables: str, searched: bool) -> Iterator[sqlite3.Connection]:
+    """Open a store whose tables are added to, and make anew what is kept beside them.
+
+    Made row by row, indexes and the search over the text take ten times as long as the rows themselves.
+    """
     with closing(sqlite3.connect(state / "cardd.sqlite3")) as database:
         database.row_factory = sqlite3.Row
         for pragma in ("synchronous=OFF", "journal_mode=MEMORY", "cache_size=-1000000", "foreign_keys=OFF"):
             database.execute(f"PRAGMA {pragma}")
         taken = [each for table in tables for each in _taken_away(database, table)]
         yield database
+        if searched:
+            for table in tables:
+                _make_searchable(database, table)
         for statement in taken:
             database.execute(statement)
         database.commit()
@@ -89,11 +98,7 @@ def _filled(state: Path, *tables: str) -> Iterator[sqlite3.Connection]:
 
 
 def _taken_away(database: sqlite3.Connection, table: str) -> list[str]:
-    """Take the indexes of a table and the triggers that index its text away; return what brings all of it back.
-
-    Made row by row, both take ten times as long as the rows themselves.
-    """
-    searched = f"{table}_search"
+    """Take the indexes of a table and the triggers that index its text away; return what brings them back."""
     found = database.execute(
         "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL AND (type = 'index' AND tbl_name = :table"
         " OR type = 'trigger' AND name IN (:table || '_added', :table || '_search_added'))",
@@ -101,14 +106,17 @@ def _taken_away(database: sqlite3.Connection, table: str) -> list[str]:
     ).fetchall()
     for kind, name, _ in found:
         database.execute(f"DROP {kind} {name}")
-    columns = {"orders": ("id", "search"), "certificates": ("serial", "search || char(10) || serial")}
-    identifier, text = columns[table]
-    copied = (
-        f'INSERT INTO {searched} ("row", search) SELECT {identifier}, {text} FROM {table}'  # noqa: S608
-        f' WHERE {identifier} NOT IN (SELECT "row" FROM {searched}) ORDER BY rowid'
+    return [statement for _, _, statement in found]
+
+
+def _make_searchable(database: sqlite3.Connection, table: str) -> None:
+    identifier, text = _SEARCHED[table]
+    database.execute(
+        f'INSERT INTO {table}_search ("row", search) SELECT {identifier}, {text} FROM {table}'  # noqa: S608
+        f' WHERE {identifier} NOT IN (SELECT "row" FROM {table}_search) ORDER BY rowid'
     )
-    rebuilt = f"INSERT INTO {searched}_index ({searched}_index) VALUES ('rebuild')"  # noqa: S608
-    return [copied, rebuilt, *(statement for _, _, statement in found)]
+    index = f"{table}_search_index"
+    database.execute(f"INSERT INTO {index} ({index}) VALUES ('rebuild')")  # noqa: S608 (our own words)
 
 
 def _rows(
