@@ -5,15 +5,16 @@ on the same machine measured earlier stays where this one did not measure it ane
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
 from bench.charts import against_targets, growth
-from bench.frame import Measured, Result, Spent
+from bench.frame import Measured, Result
 from bench.groups import GROUPS
 from bench.report import Report, cells, figure, report_of
+from bench.spending import LOOP, THREADS
 
 _DOCS = Path(__file__).parents[1] / "docs"
 CHARTS = _DOCS / "performance"
@@ -46,7 +47,7 @@ def merged(earlier: Report, now: Report) -> Report:
     found |= {each.cost.name: each for each in (*earlier.spent, *now.spent)}
     names = (each.name for group in GROUPS for each in group.declared)
     both = report_of([found[name] for name in names if name in found])
-    return msgspec.structs.replace(both, machine=now.machine)
+    return msgspec.structs.replace(both, machine=now.machine, cores=now.cores)
 
 
 def charts(report: Report) -> dict[str, str]:
@@ -68,16 +69,22 @@ def charts(report: Report) -> dict[str, str]:
     return drawn
 
 
-def _spent(spent: Sequence[Spent]) -> Iterator[str]:
+def most(parts: Mapping[str, float], cores: int) -> float:
+    """Return how many a second a cost allows: the daemon's threads share one interpreter, all processes the cores."""
+    daemon = parts.get(LOOP, 0.0) + parts.get(THREADS, 0.0)
+    return 1000 / max(daemon, sum(parts.values()) / cores)
+
+
+def _spent(report: Report) -> Iterator[str]:
     """Return the table of what one of each takes of the processor."""
-    measured = [each for each in spent if each.parts]
+    measured = [each for each in report.spent if each.parts]
     if not measured:
         return
     parts = list(measured[0].parts)
-    yield f"| processor time of one, in ms | {' | '.join(parts)} | in all |"
-    yield "|---" * (len(parts) + 2) + "|"
+    yield f"| processor time of one, in ms | {' | '.join(parts)} | in all | at most, a second |"
+    yield "|---" * (len(parts) + 3) + "|"
     for each in measured:
-        figures = (*each.parts.values(), sum(each.parts.values()))
+        figures = (*each.parts.values(), sum(each.parts.values()), most(each.parts, report.cores))
         yield f"| {each.cost.what} | {' | '.join(figure(number) for number in figures)} |"
     yield ""
 
@@ -102,7 +109,7 @@ def page(text: str, report: Report) -> str:
             for each in report.results
         ),
         "",
-        *_spent(report.spent),
+        *_spent(report),
         *(f"![{name.removesuffix('.svg')}](performance/{name})" for name in charts(report)),
     ]
     body = "\n".join(lines)

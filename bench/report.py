@@ -17,6 +17,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """A run: the machine it was on, and its results."""
 
     machine: str
+    cores: int
     results: tuple[Result, ...] = ()
     lines: tuple[Line, ...] = ()
     spent: tuple[Spent, ...] = ()
@@ -24,13 +25,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 def machine() -> str:
     """Describe this machine: cores, processor, system."""
-    return f"{os.cpu_count()} × {_processor()}, {platform.system()} {platform.release()}"
+    return f"{_cores()} × {_processor()}, {platform.system()} {platform.release()}"
 
 
 def report_of(measured: Sequence[Measured]) -> Report:
     """Put together what a run measured."""
     return Report(
         machine=machine(),
+        cores=_cores(),
         results=tuple(each for each in measured if isinstance(each, Result)),
         lines=tuple(each for each in measured if isinstance(each, Line)),
         spent=tuple(each for each in measured if isinstance(each, Spent)),
@@ -106,11 +108,15 @@ def figure(number: float | None) -> str:
         return "–"
     if abs(number) >= 100:
         return f"{number:,.0f}"
-    return f"{number:.3g}"
+    return f"{number:.3g}" if abs(number) >= 0.001 else "0"
 
 
 def _figures(figures: dict[str, float]) -> str:
     return ", ".join(f"{name} {figure(value)}" for name, value in figures.items())
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _processor() -> str:

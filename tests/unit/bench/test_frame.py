@@ -14,6 +14,7 @@ from bench.check import regressions
 from bench.frame import (
     Asked,
     Case,
+    Cost,
     Curve,
     Group,
     Line,
@@ -21,15 +22,18 @@ from bench.frame import (
     Pair,
     Points,
     Result,
+    Shares,
     Target,
     Work,
+    account,
     measure,
     perform,
     trace,
 )
 from bench.groups import GROUPS
-from bench.page import charts, merged, page, times_better
+from bench.page import charts, merged, most, page, times_better
 from bench.report import Report, cells, report_of, table
+from bench.spending import CLIENTS, LOOP, THREADS
 
 
 def case(target: Target, rounds: int = 5) -> Case:
@@ -170,7 +174,10 @@ def test_names_of_lines_that_end_at_the_same_place_are_drawn_apart() -> None:
 def test_the_page_takes_a_run_between_its_marks_and_charts_are_well_formed() -> None:
     curve = Curve(name="a/c", title="Growth & more", x="rows", unit="ms", sizes=(10, 100))
     line = Line(curve=curve, points=((10, {"one": 0.5, "two": 3.0}), (100, {"one": 5.0, "two": 4.0})))
-    report = report_of([result_of(4.0, Target("ratio", "at least", 2)), line])
+    cost = Cost(name="a/d", what="one answer")
+    spent = account(cost, Shares(lambda: {LOOP: 0.5, THREADS: 0.5, CLIENTS: 0.25}))
+    report = report_of([result_of(4.0, Target("ratio", "at least", 2)), line, spent])
+    report = msgspec.structs.replace(report, cores=2)
     assert times_better(report.results[0]) == 2.0
     drawn = charts(report)
     assert set(drawn) == {"a-c.svg", "targets.svg"}
@@ -181,8 +188,10 @@ def test_the_page_takes_a_run_between_its_marks_and_charts_are_well_formed() -> 
     assert text.startswith("before ")
     assert text.endswith(" after")
     assert "| ours | 4 ms | theirs: 1 ms | 4 (4–4) | ≥ 2 × | yes |" in text
+    assert "| one answer | 0.5 | 0.5 | 0.25 | 1.25 | 1,000 |" in text
+    assert most({LOOP: 0.5, CLIENTS: 3.5}, cores=2) == 500
     assert page(text, report) == text
-    assert table(report).row_count == 2
+    assert table(report).row_count == 3
     assert msgspec.json.decode(msgspec.json.encode(report), type=Report) == report
 
 
