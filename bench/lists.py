@@ -4,17 +4,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
-
 from bench.daemons import Daemon
 from bench.filling import fill
-from bench.frame import Asked, Case, Curve, Group, Pair, Points, Target, Work
+from bench.frame import GROWTH, Asked, Case, Curve, Group, Pair, Points, Target, Work
 from bench.load import Unit, drive
 from tests.support.running import QUICK, RunningDaemon
 
 _LARGE, _SMALL = 1_000_000, 10_000
-_SIZES = (1_000, _SMALL, 100_000, _LARGE)
 _CALLS = 40
+#: Keys of another kind are made sooner; readers are left alone.
+_OF_NO_MATTER = {"CARDD_PKI__CA_ALGORITHM": "ec_p256", "CARDD_READERS__PCSC": "off"}
 
 #: What is asked, by name; `{number}` is the number of a certificate in the middle, `{serial}` one of its serial.
 _ASKED = {
@@ -50,10 +49,10 @@ _DECLARED: tuple[Case | Curve, ...] = (
     ),
     Curve(
         name="lists/growth",
-        title="Lists and search as the store grows",
+        title="Lists, search and tracking, as the store grows",
         x="certificates in the store",
         unit="ms",
-        sizes=_SIZES,
+        sizes=GROWTH,
     ),
 )
 
@@ -63,10 +62,10 @@ class _Filled:
 
     def __init__(self, directory: Path, count: int) -> None:
         directory.mkdir(parents=True)
-        self.running = RunningDaemon(directory / "state", QUICK | {"CARDD_READERS__PCSC": "off"})
+        self.running = RunningDaemon(directory / "state", QUICK | _OF_NO_MATTER)
         self.running.init()
         self.running.start()
-        _first_certificate(Daemon(self.running))
+        Daemon(self.running).issue()
         self.running.stop()
         fill(self.running.state, count)
         self.running.start()
@@ -119,26 +118,6 @@ def opened(asked: Asked) -> Iterator[Work]:
     finally:
         for each in filled.values():
             each.running.end()
-
-
-def _first_certificate(ours: Daemon) -> None:
-    """Have one certificate issued, which all others are copies of."""
-
-    def issue() -> Unit:
-        post = ours.requests.encode
-        reply = yield post(
-            "POST",
-            "/api/v1/orders",
-            ours.order_body({"source": "token", "algorithm": "ec_p256"}),
-            ours.session,
-        )
-        order = msgspec.json.decode(reply.body)["id"]
-        retrieval = {"without_code": True, "accept_terms": True}
-        reply = yield post("POST", f"/api/v1/orders/{order}/retrieval", retrieval, ours.session)
-        return reply.status == 201
-
-    if drive(ours.requests, [iter([issue()])]).errors:
-        raise RuntimeError("no certificate was issued")
 
 
 GROUP = Group("lists", _DECLARED, opened)
