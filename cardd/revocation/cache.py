@@ -23,6 +23,7 @@ from cardd.revocation.jobs import TidyJob, list_path
 from cardd.revocation.ownlists import OwnLists
 from cardd.revocation.renewals import Renewals
 from cardd.revocation.sources import NewSource, Source
+from cardd.revocation.statements import ListStatement
 from cardd.revocation.types import (
     ArchivedList,
     CrlId,
@@ -109,6 +110,10 @@ class RevocationCache:
         known = self._holdings.sources.get(source)
         return None if known is None else known.signer
 
+    def statement(self, issuer: SpkiHash, serial: int) -> ListStatement | None:
+        """Say what the lists in force make of a serial, for those who cannot be told how fresh it is; at once."""
+        return self._answers.statement(issuer, serial)
+
     async def archived(self, issuer: SpkiHash, at: datetime) -> list[ArchivedList]:
         """Return the lists of a CA that were in force at a past time: complete ones, and deltas that fit."""
         return await self._answers.archived(issuer, at)
@@ -174,6 +179,11 @@ class RevocationCache:
     def authorities(self) -> list[x509.Certificate]:
         """Return the certificates of the CAs that the lists kept speak for."""
         return self._holdings.authorities()
+
+    @property
+    def revision(self) -> int:
+        """A number that grows with each change of the lists kept, or of what is known of them."""
+        return self._holdings.revision
 
     async def remove(self, source: str) -> None:
         """Forget a list and its archive; raises `NotFoundError` or `SourceFixedError`."""

@@ -37,6 +37,8 @@ class Holdings:
         self._reader: IndexReader | None = None
         self.covers: dict[SpkiHash, tuple[Cover, ...]] = {}
         self.held = self._nothing()
+        #: Grows with each state of sources and index that is answered from.
+        self.revision = 0
         self._standings: dict[tuple[SpkiHash, FreshnessPolicy], Standing] = {}
 
     async def open(self) -> None:
@@ -77,6 +79,7 @@ class Holdings:
         lists = {source.id: snapshot.lists[source.id] for source in known if source.id in snapshot.lists}
         self.held = Held(lists, snapshot.tables, stale_at, self._parts.renewal.assumed)
         self.covers = covers_of(known)
+        self.revision += 1
         self._standings.clear()
 
     def standing(self, issuer: SpkiHash, now: datetime, policy: FreshnessPolicy) -> Standing:

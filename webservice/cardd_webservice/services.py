@@ -306,6 +306,15 @@ class Pki(Protocol):
         ...
 
 
+class ListOcsp(Protocol):
+    """The OCSP responder for lists of others."""
+
+    @property
+    def certificate(self) -> x509.Certificate | None:
+        """Its certificate, there while it answers."""
+        ...
+
+
 class Keys(Protocol):
     """Keys and tokens, as their owner sees them and decides about them."""
 
@@ -528,6 +537,7 @@ class Services:
     orders: Orders
     certificates: Certificates
     pki: Pki
+    list_ocsp: ListOcsp
     keys: Keys
     revocation: Revocation
     learner: Learner
