@@ -100,6 +100,21 @@ def certificate_conditions(
     return found
 
 
+def confines_of(table: sa.Table, structure: str | None, scope: Scope | None) -> list[sa.ColumnElement[bool]]:
+    """Return in which structures the rows are that a list may show, as conditions that the structure's index answers.
+
+    They follow from the list's conditions, which say the same row by row; none where rows of any structure may do.
+    """
+    found: list[sa.ColumnElement[bool]] = []
+    if structure is not None:
+        found.append(table.c.structure_id == structure)
+    if scope is not None:
+        covered = table.c.structure_id.in_({grant.structure_id for grant in scope.grants})
+        own = table.c.card_serial == scope.card_serial
+        found.append(sa.or_(covered, own) if table is certificates else covered)
+    return found
+
+
 def sought_by(q: str | None, scope: Scope | None) -> Sought:
     """Return what is looked for: each word by itself, without regard to case, in rows that the scope may hold.
 
