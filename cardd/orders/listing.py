@@ -13,6 +13,9 @@ from cardd.store.tables import UtcDateTime
 
 Rows = Sequence[sa.Row[Any]]
 
+#: So many rows of a structure are sorted for each page; where there are more, the list is read until a page is full.
+_SMALL = 1000
+
 #: So many rows of a list are looked at one by one before an index is asked that finds all hits at once.
 _NEAR = 2000
 
@@ -27,13 +30,20 @@ async def rows_of_page(
     sorting: Sorting,
     *,
     conditions: Sequence[sa.ColumnElement[bool]],
+    confines: Sequence[sa.ColumnElement[bool]],
     sought: search.Sought,
 ) -> Rows:
-    """Return the rows of `selection` that a page shows, and one row more; each mentions what is sought."""
+    """Return the rows of `selection` that a page shows, and one row more; each mentions what is sought.
+
+    `confines` follow from `conditions`, and are answered by an index: where they leave few rows, these are taken.
+    """
     table = sorting.identifier.table
     if not isinstance(table, sa.Table):
         raise TypeError("a list is of a table")
-    if not sought.words:
+    if confines and await _is_few(connection, table, confines):
+        mentioned = search.mentions(table, sought.words, by_index=False)
+        statement = paged(selection, page, sorting, [*confines, *conditions, *mentioned])
+    elif not sought.words:
         statement = paged(selection, page, sorting, conditions)
     elif connection.dialect.name != "sqlite":
         near = await _near(connection, selection, page, sorting, conditions=conditions, words=sought.words)
@@ -49,6 +59,14 @@ async def rows_of_page(
             statement = paged(selection, page, sorting, [*conditions, *hits])
     rows: Rows = (await connection.execute(statement)).all()
     return rows
+
+
+async def _is_few(
+    connection: AsyncConnection, table: sa.Table, confines: Sequence[sa.ColumnElement[bool]]
+) -> bool:
+    within = sa.select(sa.literal(1)).select_from(table).where(*confines).limit(_SMALL + 1)
+    count = sa.select(sa.func.count()).select_from(within.subquery())
+    return ((await connection.execute(count)).scalar() or 0) <= _SMALL
 
 
 async def _near(

@@ -101,12 +101,19 @@ def mentions(
 ) -> list[sa.ColumnElement[bool]]:
     """Return the conditions that every word occurs in a row's text.
 
-    PostgreSQL answers them from its index of trigrams, unless they are to be looked at row by row.
+    PostgreSQL answers them from its index of trigrams, but for short words, and where rows are looked at one by one.
     """
-    columns: list[sa.ColumnElement[str]] = [table.c.search, searched(table).identifier]
-    if not by_index:
-        columns = [sa.func.coalesce(column, "") for column in columns]
-    return [sa.or_(*(column.contains(word, autoescape=True) for column in columns)) for word in words]
+    indexed: list[sa.ColumnElement[str]] = [table.c.search, searched(table).identifier]
+    alone = [sa.func.coalesce(column, "") for column in indexed]
+    return [
+        sa.or_(
+            *(
+                column.contains(word, autoescape=True)
+                for column in (indexed if by_index and len(word) >= _TRIGRAM else alone)
+            )
+        )
+        for word in words
+    ]
 
 
 async def _shares(connection: AsyncConnection, table: sa.Table, sought: Sought) -> dict[str, float]:

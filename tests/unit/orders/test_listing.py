@@ -114,9 +114,13 @@ async def test_every_part_of_a_name_is_found_whichever_trigrams_are_read(
         assert await found(world, part) == [label for label in reversed(labels) if part in label], part
 
 
+@pytest.mark.parametrize("small", [0, 1000])
 @pytest.mark.parametrize("sort", [OrderSort.NEWEST, OrderSort.NAME_DESCENDING])
-@pytest.mark.parametrize("q", ["alpha", "ph", "dames"])
-async def test_a_card_finds_what_its_habilitations_cover(world: World, sort: OrderSort, q: str) -> None:
+@pytest.mark.parametrize("q", ["alpha", "ph", "dames", ""])
+async def test_a_card_finds_what_its_habilitations_cover(
+    world: World, small: int, sort: OrderSort, q: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "_SMALL", small)
     others = Card("00000007")
     await world.authorise(form_f414(finess="1B0073161", structure_name="LES DAMES D’ALPHA"), others)
     await named(world, "ALPHA ONE", "ALPHA TWO")
@@ -128,7 +132,11 @@ async def test_a_card_finds_what_its_habilitations_cover(world: World, sort: Ord
     assert await found(world, q, sort=sort, card=Card("00000008")) == []
 
 
-async def test_a_card_finds_its_own_certificates(world: World) -> None:
+@pytest.mark.parametrize("small", [0, 1000])
+async def test_a_card_finds_its_own_certificates(
+    world: World, small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "_SMALL", small)
     view = await world.retrieve()
     await world.keep_card("00000007")
     async with world.store.transaction() as tx:
