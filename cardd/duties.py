@@ -9,14 +9,14 @@ from cardd.upkeep import Duty
 
 def duties(parts: Parts) -> tuple[Duty, ...]:
     """Return what has to be done in time while the daemon runs."""
-    minute, hour = timedelta(minutes=1), timedelta(hours=1)
+    second, minute, hour = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
     of_this_machine: tuple[Duty, ...] = (
         Duty("revocation lists", minute, parts.pki.lists.refresh),
         Duty("large revocation lists", timedelta(seconds=1), parts.pki.lists.publish_large),
         Duty("revocation lists of others", timedelta(seconds=15), parts.revocation.renew_due),
         Duty("ages of revocation lists", timedelta(seconds=15), parts.revocation.tell_ages),
-        Duty("own revocation lists in the cache", timedelta(seconds=1), parts.revocation.follow_local),
-        Duty("lists that inserted cards name", timedelta(seconds=1), parts.named_lists.follow),
+        Duty("own revocation lists in the cache", second, parts.revocation.follow_local, follows=True),
+        Duty("lists that inserted cards name", second, parts.named_lists.follow, follows=True),
         Duty("archive of revocation lists", 24 * hour, parts.revocation.tidy),
         Duty("OCSP responders", hour, parts.pki.renew_responders),
         Duty("terms of cards", minute, parts.cards.oppose_due),

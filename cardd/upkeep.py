@@ -26,6 +26,8 @@ class Duty(NamedTuple):
     name: str
     every: timedelta
     perform: Callable[[], Awaitable[object]]
+    follows: bool = False
+    """Whether it goes on until it fails, following what happens, and is well again once it has gone on for a while."""
 
 
 class Upkeep:
@@ -51,6 +53,7 @@ class Upkeep:
 
     async def _perform(self, duty: Duty) -> bool:
         """Perform a duty; tell whether it succeeded."""
+        well = asyncio.create_task(self._becomes_well(duty)) if duty.follows else None
         try:
             await duty.perform()
         except CarddError as error:
@@ -61,4 +64,11 @@ class Upkeep:
             _log.exception("upkeep failed", duty=duty.name)
         else:
             self.failing.pop(duty.name, None)
+        finally:
+            if well is not None:
+                well.cancel()
         return duty.name not in self.failing
+
+    async def _becomes_well(self, duty: Duty) -> None:
+        await self._clock.pause(_RETRY)
+        self.failing.pop(duty.name, None)

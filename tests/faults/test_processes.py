@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,9 +45,16 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 def becomes_well(daemon: RunningDaemon) -> None:
     """Wait until the daemon says that all is well; fail with the parts that are not."""
+    nothing_left_of(
+        lambda: [part for part in daemon.call("GET", "/api/v1/health").json["parts"] if not part["ok"]]
+    )
+
+
+def nothing_left_of(wrong: Callable[[], list[Any]]) -> None:
+    """Wait until nothing is wrong any more; fail with what still is."""
     deadline = time.monotonic() + PATIENCE
-    while wrong := [part for part in daemon.call("GET", "/api/v1/health").json["parts"] if not part["ok"]]:
-        assert time.monotonic() < deadline, wrong
+    while found := wrong():
+        assert time.monotonic() < deadline, found
         time.sleep(0.1)
 
 

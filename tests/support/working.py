@@ -136,7 +136,7 @@ class Worker(threading.Thread):
             answer = self._daemon.call("POST", path, body, headers=headers)
             if answer.status in (200, 201):
                 self.seconds[kind].append(time.monotonic() - began)
-            if answer.status in (401, 403, 404) and "card_session" in answer.json["type"]:
+            if answer.status in (401, 403, 404, 409) and "card_session" in answer.json["type"]:
                 self._note(answer)
                 self._open_session()
                 headers["Card-Session"] = self._session

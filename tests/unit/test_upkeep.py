@@ -40,6 +40,31 @@ async def test_duties_are_performed_again_when_the_clock_is_set_back() -> None:
     upkeep.cancel()
 
 
+async def test_a_duty_that_follows_is_well_again_once_it_goes_on() -> None:
+    clock, outcomes = ManualClock(datetime(2026, 1, 1, tzinfo=UTC)), asyncio.Queue[str]()
+    errors = [UnavailableError(Text("down", "arrêté"))]
+
+    async def follow() -> None:
+        outcomes.put_nowait("tried")
+        if errors:
+            raise errors.pop()
+        await asyncio.Event().wait()
+
+    upkeep = Upkeep(clock, (Duty("lists", timedelta(seconds=1), follow, follows=True),))
+    task = asyncio.create_task(upkeep.run())
+    await outcomes.get()
+    await asyncio.sleep(0)
+    assert upkeep.failing == {"lists": "unavailable"}
+    clock.advance(timedelta(seconds=1))
+    await outcomes.get()
+    await asyncio.sleep(0)
+    clock.advance(timedelta(minutes=1))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert upkeep.failing == {}
+    task.cancel()
+
+
 async def test_a_failing_duty_is_shown_tried_again_and_forgotten_once_it_works() -> None:
     clock, outcomes = ManualClock(datetime(2026, 1, 1, tzinfo=UTC)), asyncio.Queue[str]()
     errors: list[Exception] = [ValueError("boom"), UnavailableError(Text("down", "arrêté"))]

@@ -24,7 +24,7 @@ from cardd.custody.tokens import (
 from cardd.custody.types import Divergence, Finding
 from cardd_pkcs11.errors import TokenError
 from cardd_pkcs11.pool import TokenHostPool
-from cardd_pkcs11.types import CustodyLevel, KeyId, KeyTemplate, ObjectKind
+from cardd_pkcs11.types import CustodyLevel, KeyId, KeyTemplate, ObjectInfo, ObjectKind, TokenSerial
 from tests.support.custody import EC, started
 from tests.support.softhsm import SIGNING
 from tests.support.stores import SavedStore
@@ -284,6 +284,24 @@ async def test_the_sweep_finds_nothing_wrong_with_sound_keys(prepared: Path) -> 
         (view,) = await instance.sweep.keys()
         assert view.evidence
         assert view.findings == ()
+
+
+async def test_a_key_that_is_made_while_all_are_checked_is_nothing_to_report(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with started(prepared) as instance:
+        (record, *_) = await instance.keeper.list()
+        listed, made = instance.pool.list_objects, []
+
+        async def list_while_a_key_is_made(serial: TokenSerial) -> list[ObjectInfo]:
+            if not made:  # after the registry was read, and before the token is
+                made.append(await instance.key(record, 2))
+            return await listed(serial)
+
+        monkeypatch.setattr(instance.pool, "list_objects", list_while_a_key_is_made)
+        report = await instance.sweep.perform()
+        assert (report.keys, report.findings) == (2, 0)
+        assert made
 
 
 async def test_the_sweep_shows_ready_keys_as_ready_and_misses_them_when_they_are_gone(prepared: Path) -> None:

@@ -67,7 +67,7 @@ def test_prometheus_takes_the_alert_rules() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_rules_and_panels_ask_for_numbers_that_the_daemon_has() -> None:
+def test_rules_panels_and_documentation_name_numbers_that_the_daemon_has() -> None:
     code = "".join(
         (SOURCES / path).read_text()
         for path in ("cardd/metrics.py", "webservice/cardd_webservice/metrics.py")
@@ -75,9 +75,10 @@ def test_rules_and_panels_ask_for_numbers_that_the_daemon_has() -> None:
     rules = (PACKAGING / "prometheus" / "cardd.rules.yml").read_text()
     board = json.loads((PACKAGING / "grafana" / "cardd.json").read_text())
     asked = " ".join(target["expr"] for panel in board["panels"] for target in panel["targets"])
-    names = {
-        _SUFFIXES.sub("", name) for name in _METRIC.findall(rules + asked) if not name.startswith("process")
-    }
+    page = (SOURCES / "docs" / "watching.md").read_text()
+    numbers = page.partition("## Numbers")[2].partition("## Alerts")[0]
+    named = _METRIC.findall(rules + asked + " ".join(re.findall(r"`([^`]+)`", numbers)))
+    names = {_SUFFIXES.sub("", name) for name in named if not name.startswith("process")}
     assert names
     assert [name for name in sorted(names) if f'"{name}"' not in code] == []
 
