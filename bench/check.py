@@ -20,6 +20,8 @@ _TOLERANCE = 1.5
 
 def main() -> int:
     """Name every regression; 1 where there is one."""
+    if not RESULTS.exists():
+        raise SystemExit("there is nothing to compare with: make bench-docs writes it")
     then = msgspec.json.decode(RESULTS.read_bytes(), type=Report)
     now = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Report)
     found = list(regressions(then, now))

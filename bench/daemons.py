@@ -87,7 +87,9 @@ def started(directory: Path, **settings: str) -> Iterator[RunningDaemon]:
 def bare_handler() -> Iterator[Requests]:
     """Run the bare handler of `bench.bare`."""
     command = [sys.executable, "-m", "bench.bare"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as handler:  # noqa: S603 (our own words)
+    with subprocess.Popen(  # noqa: S603 (our own words)
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as handler:
         try:
             if handler.stdout is None:
                 raise RuntimeError("the bare handler has no output")

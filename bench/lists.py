@@ -1,5 +1,9 @@
-"""Lists, search and tracking in a store of a million certificates, beside the same in one of ten thousand."""
+"""Lists, search and tracking in a store of a million certificates, beside the same in one of ten thousand.
 
+Both over the API and as pages.
+"""
+
+import statistics
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +12,7 @@ from bench.daemons import Daemon
 from bench.filling import fill
 from bench.frame import GROWTH, Asked, Case, Curve, Group, Pair, Points, Target, Work
 from bench.load import Unit, drive
+from bench.pages import Visitor
 from tests.support.running import QUICK, RunningDaemon
 
 _LARGE, _SMALL = 1_000_000, 10_000
@@ -35,6 +40,14 @@ _ASKED = {
     "track-certificate": "/api/v1/certificates/{serial}",
 }
 
+#: The same of pages, as a signed-in browser gets them.
+_PAGES = {
+    "page-certificates": "/suivre",
+    "page-search": "/suivre?q={number}",
+    "page-orders": "/suivre/commandes",
+    "page-certificate": "/suivre/certificats/{serial}",
+}
+
 _DECLARED: tuple[Case | Curve, ...] = (
     *(
         Case(
@@ -45,7 +58,7 @@ _DECLARED: tuple[Case | Curve, ...] = (
             target=Target("ratio", "at most", 3),
             rounds=5,
         )
-        for name, path in _ASKED.items()
+        for name, path in (_ASKED | _PAGES).items()
     ),
     Curve(
         name="lists/growth",
@@ -71,9 +84,13 @@ class _Filled:
         self.running.start()
         self._requests = Daemon(self.running).requests
         self._known = self._some(count)
+        self._visitor = Visitor(self.running, with_card=False)
 
     def milliseconds(self, name: str) -> float:
-        """Return the median time of a call."""
+        """Return the median time of a call or a page."""
+        if name in _PAGES:
+            path = _PAGES[name].format(**self._known)
+            return statistics.median(self._visitor.milliseconds(path) for _ in range(_CALLS))
         request = self._requests.encode("GET", _ASKED[name].format(**self._known))
 
         def ask() -> Unit:
@@ -114,7 +131,7 @@ def opened(asked: Asked) -> Iterator[Work]:
         return {name: at(count).milliseconds(name) for name in shown}
 
     try:
-        yield {f"lists/{name}": pair(name) for name in _ASKED} | {"lists/growth": Points(growth)}
+        yield {f"lists/{name}": pair(name) for name in _ASKED | _PAGES} | {"lists/growth": Points(growth)}
     finally:
         for each in filled.values():
             each.running.end()

@@ -114,6 +114,14 @@ class Visitor:
         return (time.perf_counter() - begun) * 1000
 
     def _get(self, path: str) -> str:
+        try:
+            return self._got(path)
+        except ConnectionError:
+            # It was closed for having been idle.
+            self._connection.close()
+            return self._got(path)
+
+    def _got(self, path: str) -> str:
         self._connection.request("GET", path, headers=self._headers)
         answer = self._connection.getresponse()
         body = answer.read().decode()
