@@ -6,6 +6,7 @@ Its rooms: `holdings` (what is held now), `answering`, `renewals` (lists of othe
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from cryptography import x509
@@ -17,7 +18,7 @@ from cardd.revocation.answering import Answers
 from cardd.revocation.cacheparts import CacheParts, RawList
 from cardd.revocation.errors import ListUnavailableError
 from cardd.revocation.fetching import unsupported
-from cardd.revocation.holdings import Holdings
+from cardd.revocation.holdings import Change, Holdings
 from cardd.revocation.index import HeldFacts
 from cardd.revocation.jobs import TidyJob, list_path
 from cardd.revocation.ownlists import OwnLists
@@ -209,12 +210,14 @@ class RevocationCache:
 
     async def tell_ages(self) -> None:
         """Publish an event for every list whose freshness has changed since the last one."""
-        now = self._parts.clock.now()
         for source in self._holdings.sources.all():
-            state = self._holdings.freshness(source, now)
-            if state is not source.told_state:
-                changed = source._replace(told_state=state)
-                await self._holdings.change(source, changed, EventType.CRL_AGED, state=state)
+            await self._holdings.change(source.id, self._aged)
+
+    def _aged(self, source: Source) -> Change | None:
+        state = self._holdings.freshness(source, self._parts.clock.now())
+        if state is source.told_state:
+            return None
+        return Change(source._replace(told_state=state), EventType.CRL_AGED, {"state": state})
 
     async def follow_local(self) -> None:
         """Take every list in that the local PKI publishes, until cancelled."""
@@ -260,7 +263,11 @@ class RevocationCache:
             if known is None:
                 await self._holdings.add(new)
             elif known.described != new:
-                await self._holdings.change(known, known.redescribed(new), None)
+                await self._holdings.change(new.id, partial(_redescribed, new=new))
+
+
+def _redescribed(source: Source, new: NewSource) -> Change:
+    return Change(source.redescribed(new))
 
 
 def _check_urls(urls: Sequence[str], name: str, *, required: bool) -> None:
