@@ -15,7 +15,7 @@ from cardd.errors import FieldProblem, InvalidFieldsError
 from cardd.events import EventType
 from cardd.revocation import sources
 from cardd.revocation.answering import Answers
-from cardd.revocation.cacheparts import CacheParts, RawList
+from cardd.revocation.cacheparts import CacheParts
 from cardd.revocation.errors import ListUnavailableError
 from cardd.revocation.fetching import unsupported
 from cardd.revocation.holdings import Change, Holdings
@@ -129,7 +129,7 @@ class RevocationCache:
         """Return one list; raises `NotFoundError`."""
         return self._view(self._holdings.known(source), language)
 
-    def raw(self, source: str) -> RawList:
+    def file(self, source: str) -> Path:
         """Return the file of a list; raises `NotFoundError` or `ListUnavailableError`."""
         known = self._holdings.known(source)
         held = self._holdings.of(known.id)
@@ -139,13 +139,7 @@ class RevocationCache:
                     f"No list of {known.id} is held yet.", f"Aucune liste de {known.id} n’est encore détenue."
                 )
             )
-        facts = held.full
-        return RawList(
-            list_path(self._parts.directory, facts.sha256),
-            facts.sha256[:32],
-            facts.this_update,
-            facts.next_update,
-        )
+        return list_path(self._parts.directory, held.full.sha256)
 
     async def add(self, request: CrlRequest) -> CrlView:
         """Keep a list from now on; its first fetch begins at once and is not waited for."""
