@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Protocol
 
+import structlog
 from cryptography import x509
 
 from cardd.errors import UnavailableError
@@ -25,6 +26,8 @@ from cardd.revocation.statements import ListStatement
 from cardd.revocation.types import SpkiHash
 from cardd.settings import RevocationSettings, split
 from cardd.text import Text
+
+_log = structlog.get_logger(__name__)
 
 
 class KeptLists(Protocol):
@@ -70,6 +73,10 @@ class ListOcsp:
         """
         service = self._pki.ocsp
         if not isinstance(service, OcspService):
+            if settings.ocsp != "off":
+                _log.warning(
+                    "ocsp.lists_of_others", why="the machines with the CA keys answer, by their settings"
+                )
             return
         if settings.ocsp == "off":
             service.answer_for(None)

@@ -59,7 +59,6 @@ from cardd.orders.types import (
     RevocationRequest,
     StructureView,
 )
-from cardd.revocation.cacheparts import RawList
 from cardd.revocation.domains import TrustedAuthority, TrustScope
 from cardd.revocation.types import (
     CrlRequest,
@@ -402,7 +401,7 @@ class Revocation(Protocol):
         """Return one list."""
         ...
 
-    def raw(self, source: str) -> RawList:
+    def file(self, source: str) -> Path:
         """Return the file of a list."""
         ...
 

@@ -215,6 +215,7 @@ async def test_its_key_signs_what_goes_with_the_nonce_that_was_asked(desk: Desk,
     assert response.extensions.get_extension_for_class(x509.OCSPNonce).value.nonce == b"0123456789abcdef"
 
 
+@pytest.mark.usefixtures("each_store")
 async def test_the_settings_say_for_whom_is_answered_and_the_responder_stays_the_same(tmp_path: Path) -> None:
     """On a real SoftHSM: off at first, all, one, off; at the next start the key and the certificate are there."""
     clock = ManualClock(SystemClock().now().replace(microsecond=0))

@@ -15,7 +15,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from cardd.errors import NotFoundError
-from cardd.revocation.cacheparts import RawList
 from cardd.revocation.errors import FetchFailedError
 from cardd.revocation.types import (
     CrlId,
@@ -29,7 +28,7 @@ from cardd.revocation.types import (
     Status,
 )
 from cardd.text import Text
-from tests.support.revocation import START, Ca
+from tests.support.revocation import Ca
 from tests.support.webservice import Running, running
 
 ISSUER = hashlib.sha256(b"issuer").hexdigest()
@@ -53,11 +52,11 @@ class OneList:
             raise NotFoundError.of(Text("revocation list", "liste de révocation"), source)
         return VIEW
 
-    def raw(self, source: str) -> RawList:
+    def file(self, source: str) -> Path:
         self.get(source)
         path = self.directory / "list.crl"
         path.write_bytes(b"0123456789")
-        return RawList(path, "00", START, None)
+        return path
 
     async def add(self, request: CrlRequest) -> CrlView:
         return VIEW

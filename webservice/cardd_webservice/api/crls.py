@@ -70,9 +70,8 @@ async def get_crl(call: Call[Nothing]) -> Reply:
 
 async def get_der(call: Call[Nothing]) -> web.StreamResponse:
     """Answer the list as held, DER: with ETag and Last-Modified, 304, and ranges (RFC 9110 §13, §14)."""
-    raw = call.services.revocation.raw(call.path("id"))
     return HeldFile(
-        raw.path,
+        call.services.revocation.file(call.path("id")),
         headers={
             "Content-Type": CRL_TYPE,
             "Cache-Control": "private, no-cache",
