@@ -15,8 +15,9 @@ PEERS := $(VENV)/peers
 # Further arguments of `make bench`, such as BENCH="--case sign/* --rounds 3".
 BENCH ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-PIP_COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --build-deps-for editable \
+PIP_COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+PIP_COMPILE_PROJECT := $(PIP_COMPILE) --build-deps-for editable
 SIDE_BY_SIDE := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope
 export CARDD_STATE_DIR ?= $(CURDIR)/.state
 
@@ -111,8 +112,8 @@ images: dev
 	$(BIN)/python -m scripts.screenshots
 
 lock: dev
-	$(PIP_COMPILE) --output-file requirements.lock pyproject.toml
-	$(PIP_COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	$(PIP_COMPILE_PROJECT) --output-file requirements.lock pyproject.toml
+	$(PIP_COMPILE_PROJECT) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 	$(PIP_COMPILE) --output-file bench/peers/requirements.lock bench/peers/requirements.in
 
 clean:

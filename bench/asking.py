@@ -7,6 +7,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp
 
+#: The CA that issues what the benchmarks order.
+ISSUER = "ACI-EL-ORG-TEST"
+OCSP_REQUEST = "application/ocsp-request"
+
 
 def ocsp_request(issuer: x509.Certificate, serial: int) -> bytes:
     """Return an OCSP request of RFC 5019's form, DER."""

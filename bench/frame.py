@@ -14,6 +14,13 @@ from typing import Any, Literal
 
 import msgspec
 
+#: Why a case beside something of `bench/peers` cannot be measured.
+PEERS_MISSING = "the peers are not installed: make bench does that"
+
+_FAILED = "it failed:"
+#: The sizes that curves go through.
+GROWTH = (1_000, 10_000, 100_000, 1_000_000)
+
 
 class Target(msgspec.Struct, frozen=True):
     """What a case must reach: a bound on ours ÷ beside, on ours − beside, on ours itself, or on a further figure."""
@@ -50,6 +57,16 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
     sizes: tuple[int, ...]
 
 
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """What one unit of work takes of the processor, part by part: why a ratio is what it is."""
+
+    name: str
+    what: str
+
+
+Declared = Case | Curve | Cost
+
+
 @dataclass(frozen=True)
 class Pair:
     """The work of a case; each call does one round and returns its figure in the case's unit."""
@@ -66,13 +83,21 @@ class Points:
 
 
 @dataclass(frozen=True)
+class Shares:
+    """The work of a cost: milliseconds of the processor of one unit, by the name of the part."""
+
+    of: Callable[[], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
 class Missing:
-    """Why a case or a curve cannot be measured here."""
+    """Why a case, a curve or a cost cannot be measured here."""
 
     why: str
 
 
-Work = Mapping[str, Pair | Points | Missing]
+Offered = Pair | Points | Shares | Missing
+Work = Mapping[str, Offered]
 
 
 @dataclass(frozen=True)
@@ -86,10 +111,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Group:
-    """Cases and curves that are measured on the same ground."""
+    """Cases, curves and costs that are measured on the same ground."""
 
     name: str
-    declared: Sequence[Case | Curve]
+    declared: Sequence[Declared]
     opened: Callable[[Asked], AbstractContextManager[Work]]
 
 
@@ -106,6 +131,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     met: bool | None = None
     why_missing: str | None = None
 
+    @property
+    def failed(self) -> bool:
+        """Whether measuring it went wrong, rather than that something it needs is not here."""
+        return self.why_missing is not None and self.why_missing.startswith(_FAILED)
+
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
     """A measured curve: for each size, the figures by the name of their line."""
@@ -113,6 +143,17 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     curve: Curve
     points: tuple[tuple[int, dict[str, float]], ...] = ()
     why_missing: str | None = None
+
+
+class Spent(msgspec.Struct, frozen=True, kw_only=True):
+    """A measured cost: milliseconds of the processor of one unit, by the name of the part."""
+
+    cost: Cost
+    parts: dict[str, float] = {}
+    why_missing: str | None = None
+
+
+Measured = Result | Line | Spent
 
 
 def measure(case: Case, work: Pair | Missing, rounds: int | None = None) -> Result:
@@ -152,9 +193,16 @@ def trace(curve: Curve, work: Points | Missing) -> Line:
     return Line(curve=curve, points=tuple((size, dict(work.at(size))) for size in curve.sizes))
 
 
+def account(cost: Cost, work: Shares | Missing) -> Spent:
+    """Measure a cost."""
+    if isinstance(work, Missing):
+        return Spent(cost=cost, why_missing=work.why)
+    return Spent(cost=cost, parts=dict(work.of()))
+
+
 def perform(
     group: Group, asked: Asked, *, rounds: int | None, progress: Callable[[str], Any]
-) -> Iterator[Result | Line]:
+) -> Iterator[Measured]:
     """Open a group and measure what is asked of it, in the order of its declaration.
 
     What fails is told of where its figures would stand, and costs no other case its own.
@@ -177,21 +225,33 @@ def perform(
                 yield _one(each, Missing(_reason(error)), rounds)
 
 
-def _one(each: Case | Curve, found: Pair | Points | Missing, rounds: int | None) -> Result | Line:
+def _one(each: Declared, found: Offered, rounds: int | None) -> Measured:
     try:
-        if isinstance(each, Case):
-            return measure(each, _of_kind(Pair, found), rounds)
-        return trace(each, _of_kind(Points, found))
+        match each:
+            case Case():
+                return measure(each, _of_kind(Pair, found), rounds)
+            case Curve():
+                return trace(each, _of_kind(Points, found))
+            case Cost():
+                return account(each, _of_kind(Shares, found))
     except Exception as error:  # noqa: BLE001 (as above)
-        if isinstance(each, Case):
-            return Result(case=each, why_missing=_reason(error))
-        return Line(curve=each, why_missing=_reason(error))
+        return _missing(each, _reason(error))
+
+
+def _missing(each: Declared, why: str) -> Measured:
+    match each:
+        case Case():
+            return Result(case=each, why_missing=why)
+        case Curve():
+            return Line(curve=each, why_missing=why)
+        case Cost():
+            return Spent(cost=each, why_missing=why)
 
 
 def _reason(error: Exception) -> str:
     """Say in one line what went wrong."""
     text = str(error).splitlines()
-    return f"it failed: {type(error).__name__} {text[0][:200] if text else ''}".rstrip()
+    return f"{_FAILED} {type(error).__name__} {text[0][:200] if text else ''}".rstrip()
 
 
 def _judged(target: Target, ours: Sequence[float], beside: Sequence[float]) -> list[float]:
@@ -202,7 +262,7 @@ def _judged(target: Target, ours: Sequence[float], beside: Sequence[float]) -> l
     return [one / other for one, other in zip(ours, beside, strict=True)]
 
 
-def _of_kind(kind: type[Any], found: Pair | Points | Missing) -> Any:
+def _of_kind(kind: type[Any], found: Offered) -> Any:
     if not isinstance(found, kind | Missing):
         raise TypeError(f"a {kind.__name__} was expected, not {found!r}")
     return found

@@ -1,6 +1,6 @@
 """Every group of cases, in the order of the table."""
 
-from bench import answers, issuing, keys, lists, readers, revocation, revoking, signing, starting
+from bench import answers, issuing, keys, lists, ocsp, readers, revocation, revoking, signing, starting
 from bench.frame import Group
 
 GROUPS: tuple[Group, ...] = (
@@ -10,6 +10,7 @@ GROUPS: tuple[Group, ...] = (
     revocation.GROUP,
     revoking.GROUP,
     answers.GROUP,
+    ocsp.GROUP,
     readers.GROUP,
     starting.GROUP,
     lists.GROUP,

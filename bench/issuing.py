@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from bench.daemons import Daemon, daemon
-from bench.frame import Asked, Case, Group, Missing, Pair, Points, Target, Work
+from bench.frame import PEERS_MISSING, Asked, Case, Cost, Group, Missing, Offered, Pair, Shares, Target, Work
 from bench.load import Load, Unit, drive
+from bench.spending import spent_ms
 from bench.tokens import raw_signers
 from cardd_pkcs11.types import KeyAlgorithm
 
@@ -27,7 +28,7 @@ _SECONDS = 8.0
 _PEER_SIGNATURES = 50
 _SIGNER = Path(__file__).parent / "peers" / "sign_csrs.py"
 
-_DECLARED = (
+_DECLARED: tuple[Case | Cost, ...] = (
     Case(
         name="issue/rsa-4096",
         ours="certificate from a CSR over HTTP, RSA-4096 CA, 32 clients",
@@ -51,6 +52,8 @@ _DECLARED = (
         target=Target("ours", "at most", 0),
         rounds=3,
     ),
+    Cost(name="issue/cost-rsa-4096", what="certificate from a CSR, RSA-4096 CA"),
+    Cost(name="issue/cost-ec-p256", what="certificate from a CSR, EC P-256 CA"),
 )
 
 
@@ -58,10 +61,10 @@ _DECLARED = (
 def opened(asked: Asked) -> Iterator[Work]:
     """Run a daemon with each kind of CA that is asked for."""
     with ExitStack() as stack:
-        work: dict[str, Pair | Points | Missing] = {}
-        if "issue/rsa-4096" in asked.names:
+        work: dict[str, Offered] = {}
+        if {"issue/rsa-4096", "issue/cost-rsa-4096"} & set(asked.names):
             work |= stack.enter_context(_rsa(asked))
-        if {"issue/ec-p256", "issue/errors"} & set(asked.names):
+        if {"issue/ec-p256", "issue/errors", "issue/cost-ec-p256"} & set(asked.names):
             work |= stack.enter_context(_ec(asked))
         yield work
 
@@ -76,7 +79,8 @@ def _rsa(asked: Asked) -> Iterator[Work]:
         yield {
             "issue/rsa-4096": Pair(
                 lambda: _issued(ours, 32).per_second, lambda: floor.per_second(_SECONDS / 2)
-            )
+            ),
+            "issue/cost-rsa-4096": Shares(lambda: spent_ms(ours.running.pid, lambda: _issued(ours, 32))),
         }
 
 
@@ -86,12 +90,13 @@ def _ec(asked: Asked) -> Iterator[Work]:
     with daemon(directory, PKI__CA_ALGORITHM="ec_p256") as ours:
         peer = asked.peers
         yield {
-            "issue/ec-p256": Missing("the peers are not installed: make bench does that")
+            "issue/ec-p256": Missing(PEERS_MISSING)
             if peer is None
             else Pair(
                 lambda: _issued(ours, 32).per_second, lambda: _peer_per_second(peer, directory / "peer")
             ),
             "issue/errors": Pair(lambda: float(_issued(ours, 64).errors)),
+            "issue/cost-ec-p256": Shares(lambda: spent_ms(ours.running.pid, lambda: _issued(ours, 32))),
         }
 
 

@@ -1,20 +1,24 @@
-"""Lists, search and tracking in a store of a million certificates, beside the same in one of ten thousand."""
+"""Lists, search and tracking in a store of a million certificates, beside the same in one of ten thousand.
 
+Both over the API and as pages.
+"""
+
+import statistics
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
-
 from bench.daemons import Daemon
 from bench.filling import fill
-from bench.frame import Asked, Case, Curve, Group, Pair, Points, Target, Work
+from bench.frame import GROWTH, Asked, Case, Curve, Group, Pair, Points, Target, Work
 from bench.load import Unit, drive
+from bench.pages import Visitor
 from tests.support.running import QUICK, RunningDaemon
 
 _LARGE, _SMALL = 1_000_000, 10_000
-_SIZES = (1_000, _SMALL, 100_000, _LARGE)
 _CALLS = 40
+#: Keys of another kind are made sooner; readers are left alone.
+_OF_NO_MATTER = {"CARDD_PKI__CA_ALGORITHM": "ec_p256", "CARDD_READERS__PCSC": "off"}
 
 #: What is asked, by name; `{number}` is the number of a certificate in the middle, `{serial}` one of its serial.
 _ASKED = {
@@ -36,6 +40,14 @@ _ASKED = {
     "track-certificate": "/api/v1/certificates/{serial}",
 }
 
+#: The same of pages, as a signed-in browser gets them.
+_PAGES = {
+    "page-certificates": "/suivre",
+    "page-search": "/suivre?q={number}",
+    "page-orders": "/suivre/commandes",
+    "page-certificate": "/suivre/certificats/{serial}",
+}
+
 _DECLARED: tuple[Case | Curve, ...] = (
     *(
         Case(
@@ -46,14 +58,14 @@ _DECLARED: tuple[Case | Curve, ...] = (
             target=Target("ratio", "at most", 3),
             rounds=5,
         )
-        for name, path in _ASKED.items()
+        for name, path in (_ASKED | _PAGES).items()
     ),
     Curve(
         name="lists/growth",
-        title="Lists and search as the store grows",
+        title="Lists, search and tracking, as the store grows",
         x="certificates in the store",
         unit="ms",
-        sizes=_SIZES,
+        sizes=GROWTH,
     ),
 )
 
@@ -63,18 +75,22 @@ class _Filled:
 
     def __init__(self, directory: Path, count: int) -> None:
         directory.mkdir(parents=True)
-        self.running = RunningDaemon(directory / "state", QUICK | {"CARDD_READERS__PCSC": "off"})
+        self.running = RunningDaemon(directory / "state", QUICK | _OF_NO_MATTER)
         self.running.init()
         self.running.start()
-        _first_certificate(Daemon(self.running))
+        Daemon(self.running).issue()
         self.running.stop()
         fill(self.running.state, count)
         self.running.start()
         self._requests = Daemon(self.running).requests
         self._known = self._some(count)
+        self._visitor = Visitor(self.running, with_card=False)
 
     def milliseconds(self, name: str) -> float:
-        """Return the median time of a call."""
+        """Return the median time of a call or a page."""
+        if name in _PAGES:
+            path = _PAGES[name].format(**self._known)
+            return statistics.median(self._visitor.milliseconds(path) for _ in range(_CALLS))
         request = self._requests.encode("GET", _ASKED[name].format(**self._known))
 
         def ask() -> Unit:
@@ -111,34 +127,14 @@ def opened(asked: Asked) -> Iterator[Work]:
         return Pair(lambda: at(_LARGE).milliseconds(name), lambda: at(_SMALL).milliseconds(name))
 
     def growth(count: int) -> Mapping[str, float]:
-        shown = ("newest", "search-one", "search-many", "track-certificate")
+        shown = ("newest", "search-one", "search-many", "search-serial", "orders-search", "track-certificate")
         return {name: at(count).milliseconds(name) for name in shown}
 
     try:
-        yield {f"lists/{name}": pair(name) for name in _ASKED} | {"lists/growth": Points(growth)}
+        yield {f"lists/{name}": pair(name) for name in _ASKED | _PAGES} | {"lists/growth": Points(growth)}
     finally:
         for each in filled.values():
             each.running.end()
-
-
-def _first_certificate(ours: Daemon) -> None:
-    """Have one certificate issued, which all others are copies of."""
-
-    def issue() -> Unit:
-        post = ours.requests.encode
-        reply = yield post(
-            "POST",
-            "/api/v1/orders",
-            ours.order_body({"source": "token", "algorithm": "ec_p256"}),
-            ours.session,
-        )
-        order = msgspec.json.decode(reply.body)["id"]
-        retrieval = {"without_code": True, "accept_terms": True}
-        reply = yield post("POST", f"/api/v1/orders/{order}/retrieval", retrieval, ours.session)
-        return reply.status == 201
-
-    if drive(ours.requests, [iter([issue()])]).errors:
-        raise RuntimeError("no certificate was issued")
 
 
 GROUP = Group("lists", _DECLARED, opened)

@@ -65,19 +65,29 @@ class Requests:
             own += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
         return f"{method} {path} HTTP/1.1\r\n{self._common}{own}\r\n".encode() + content
 
+    def post(self, path: str, content: bytes, media_type: str) -> bytes:
+        """Return a whole request that sends bytes as they are."""
+        own = f"Content-Type: {media_type}\r\nContent-Length: {len(content)}\r\n"
+        return f"POST {path} HTTP/1.1\r\n{self._common}{own}\r\n".encode() + content
+
 
 class _Client:
     """One connection and the unit it is at."""
 
     def __init__(self, endpoint: tuple[str, int], units: Iterator[Unit]) -> None:
-        self.socket = socket.create_connection(endpoint)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._endpoint = endpoint
+        self.connect()
         self._units = units
         self._unit: Unit | None = None
         self._received = bytearray()
         self._began = 0.0
         self.latencies: list[float] = []
         self.errors = 0
+
+    def connect(self) -> None:
+        """Open a connection."""
+        self.socket = socket.create_connection(self._endpoint)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def begin(self) -> bool:
         """Send the first request of the next unit; tell whether there was one."""
@@ -108,8 +118,17 @@ class _Client:
         return False
 
 
-def drive(requests: Requests, clients: Sequence[Iterator[Unit]], seconds: float | None = None) -> Load:
-    """Let each client do its units one after the other, for so many seconds or until none has any left."""
+def drive(
+    requests: Requests,
+    clients: Sequence[Iterator[Unit]],
+    seconds: float | None = None,
+    *,
+    connections_kept: bool = True,
+) -> Load:
+    """Let each client do its units one after the other, for so many seconds or until none has any left.
+
+    A client keeps its connection, or else opens one for each unit.
+    """
     selector = selectors.DefaultSelector()
     made = [_Client(requests.endpoint, units) for units in clients]
     started = time.perf_counter()
@@ -123,8 +142,15 @@ def drive(requests: Requests, clients: Sequence[Iterator[Unit]], seconds: float 
                 raise TimeoutError("the daemon does not answer")
             for key, _ in ready:
                 client = key.data
+                if not client.go_on():
+                    continue
                 over = seconds is not None and time.perf_counter() - started >= seconds
-                if client.go_on() and (over or not client.begin()):
+                if not (over or connections_kept):
+                    selector.unregister(client.socket)
+                    client.socket.close()
+                    client.connect()
+                    selector.register(client.socket, selectors.EVENT_READ, client)
+                if over or not client.begin():
                     selector.unregister(client.socket)
         elapsed = time.perf_counter() - started
     finally:
@@ -133,6 +159,27 @@ def drive(requests: Requests, clients: Sequence[Iterator[Unit]], seconds: float 
             client.socket.close()
     latencies = tuple(each for client in made for each in client.latencies)
     return Load(len(latencies), sum(client.errors for client in made), elapsed, latencies)
+
+
+def answered(
+    requests: Requests,
+    questions: Iterator[bytes],
+    clients: int,
+    seconds: float | None = None,
+    *,
+    connections_kept: bool = True,
+) -> Load:
+    """Let so many clients ask what comes next, one question after the other; each answer must be a 200."""
+    units = map(_asked, questions)
+    load = drive(requests, [units] * clients, seconds, connections_kept=connections_kept)
+    if load.errors:
+        raise RuntimeError("a question was refused")
+    return load
+
+
+def _asked(question: bytes) -> Unit:
+    reply = yield question
+    return reply.status == 200
 
 
 def _taken(received: bytearray) -> Reply | None:

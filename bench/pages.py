@@ -22,6 +22,7 @@ from urllib.parse import urlencode, urlsplit
 from rich.console import Console
 from rich.table import Table
 
+from cardd.orders.filters import search_text
 from tests.support.running import QUICK, RunningDaemon
 
 FEW = 1_000
@@ -54,10 +55,11 @@ def fill(database: Path, number: int) -> None:
             begun = now - chance.random() * _THREE_YEARS
             name, (offer, usage) = f"SERVICE-{chance.randrange(number):06d}", chance.choice(_OFFERED)
             owner = structure if chance.random() < 0.5 else chance.choice(others)
-            search = f"{name} {owner['name']} bench@example.org".casefold()
+            order_id = f"{chance.getrandbits(64):016x}"
+            search = search_text([order_id, name, owner["id"], owner["name"], "bench@example.org"])
             shared = {"offer": offer, "usage": usage, "structure_id": owner["id"], "search": search}
             order = {
-                "id": f"bench{each:08d}", "state": "retrieved", "habilitation_id": habilitation, "card_serial": card,
+                "id": order_id, "state": "retrieved", "habilitation_id": habilitation, "card_serial": card,
                 "fields": "{}", "contacts": '["bench@example.org"]', "label": name, "key_source": "csr",
                 "algorithm": "rsa_2048", "spki": b"", "spki_sha256": f"{each:064x}", "level": "external",
                 "created_at": begun.strftime(_WRITTEN), "proven_at": begun.strftime(_WRITTEN),
@@ -112,6 +114,14 @@ class Visitor:
         return (time.perf_counter() - begun) * 1000
 
     def _get(self, path: str) -> str:
+        try:
+            return self._got(path)
+        except ConnectionError:
+            # It was closed for having been idle.
+            self._connection.close()
+            return self._got(path)
+
+    def _got(self, path: str) -> str:
         self._connection.request("GET", path, headers=self._headers)
         answer = self._connection.getresponse()
         body = answer.read().decode()

@@ -109,7 +109,11 @@ class _Insertions:
         exported = (word for word in shlex.split(given, comments=True) if "=" in word)
         environment = os.environ | dict(word.split("=", 1) for word in exported)
         self._loop = subprocess.Popen(  # noqa: S603 (our own words)
-            [sys.executable, "-c", _BARE_LOOP], env=environment, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", _BARE_LOOP],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         output = self._loop.stdout
         if output is None or output.readline().strip() != "watching":

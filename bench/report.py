@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from rich.table import Table
 
-from bench.frame import Line, Result, Target
+from bench.frame import Line, Measured, Result, Spent, Target
 
 _SIGNS = {"at most": "≤", "at least": "≥"}
 
@@ -17,21 +17,25 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """A run: the machine it was on, and its results."""
 
     machine: str
+    cores: int
     results: tuple[Result, ...] = ()
     lines: tuple[Line, ...] = ()
+    spent: tuple[Spent, ...] = ()
 
 
 def machine() -> str:
     """Describe this machine: cores, processor, system."""
-    return f"{os.cpu_count()} × {_processor()}, {platform.system()} {platform.release()}"
+    return f"{_cores()} × {_processor()}, {platform.system()} {platform.release()}"
 
 
-def report_of(measured: Sequence[Result | Line]) -> Report:
+def report_of(measured: Sequence[Measured]) -> Report:
     """Put together what a run measured."""
     return Report(
         machine=machine(),
+        cores=_cores(),
         results=tuple(each for each in measured if isinstance(each, Result)),
         lines=tuple(each for each in measured if isinstance(each, Line)),
+        spent=tuple(each for each in measured if isinstance(each, Spent)),
     )
 
 
@@ -43,6 +47,10 @@ def table(report: Report) -> Table:
     for line in report.lines:
         points = " · ".join(f"{size:,}: {_figures(figures)}" for size, figures in line.points)
         shown.add_row(line.curve.title, line.why_missing or points, "", line.curve.unit, "", "")
+    for spent in report.spent:
+        shown.add_row(
+            f"processor: {spent.cost.what}", spent.why_missing or _figures(spent.parts), "", "ms", "", ""
+        )
     return shown
 
 
@@ -70,12 +78,14 @@ def cells(result: Result) -> tuple[str, str, str, str, str, str]:
     )
 
 
-def summary(measured: Result | Line) -> str:
+def summary(measured: Measured) -> str:
     """Return one line for whoever waits for the table."""
     if measured.why_missing is not None:
         return f"not measured: {measured.why_missing}"
     if isinstance(measured, Line):
         return f"{len(measured.points)} sizes"
+    if isinstance(measured, Spent):
+        return f"{figure(sum(measured.parts.values()))} ms of the processor"
     _, ours, beside, spread, wanted, met = cells(measured)
     return f"{ours}; {beside}; {spread}; {wanted}: {met}"
 
@@ -98,11 +108,15 @@ def figure(number: float | None) -> str:
         return "–"
     if abs(number) >= 100:
         return f"{number:,.0f}"
-    return f"{number:.3g}"
+    return f"{number:.3g}" if abs(number) >= 0.001 else "0"
 
 
 def _figures(figures: dict[str, float]) -> str:
     return ", ".join(f"{name} {figure(value)}" for name, value in figures.items())
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _processor() -> str:

@@ -4,12 +4,13 @@ dirmngr reads its trusted certificates from /etc/gnupg only, so that it runs in 
 """
 
 import asyncio
+import os
 import random
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from bench.caching import Watched
-from bench.frame import Asked, Case, Group, Missing, Pair, Target, Work
+from bench.frame import GROWTH, Asked, Case, Curve, Group, Missing, Pair, Points, Target, Work
 from bench.largelists import LargeList, large_list, rsa_ca
 from cardd.clock import SystemClock
 from cardd.revocation.index import IndexReader
@@ -38,10 +39,10 @@ rm -rf "$1/etc" "$1/home"
 mkdir -p "$1/etc/trusted-certs" "$1/home"; chmod 700 "$1/home"
 cp "$1/ca.der" "$1/etc/trusted-certs/ca.der"
 mkdir -p /etc/gnupg && mount --bind "$1/etc" /etc/gnupg
-exec dirmngr --homedir "$1/home" --load-crl "$1/large.crl"
+exec dirmngr --homedir "$1/home" --load-crl "$1/$2"
 """
 
-_DECLARED = (
+_DECLARED: tuple[Case | Curve, ...] = (
     Case(
         name="crl/ingest",
         ours="a list of 1,000,000 entries signed with RSA 4096 verified and indexed, its process started",
@@ -84,53 +85,71 @@ _DECLARED = (
         unit="µs",
         target=Target("ratio", "at most", 2.0),
     ),
+    Curve(
+        name="crl/growth-look-up",
+        title="One answer from a revocation list, as it grows",
+        x="entries of the list",
+        unit="µs",
+        sizes=GROWTH,
+    ),
+    Curve(
+        name="crl/growth-ingest",
+        title="A revocation list verified and indexed, as it grows",
+        x="entries of the list",
+        unit="s",
+        sizes=GROWTH,
+    ),
 )
 
 
 class _Ground:
-    """The lists on disk, and an index of both."""
+    """Lists of every size asked for, on disk and in an index."""
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.ca = rsa_ca()
-        now = datetime.now(UTC).replace(microsecond=0)
-        self.large, self.small = (large_list(self.ca, entries, now) for entries in (_ENTRIES, _FEW))
-        (directory / "ca.der").write_bytes(self.ca.certificate.public_bytes(Encoding.DER))
-        (directory / "ca.pem").write_text(self.ca.pem)
-        (directory / "large.crl").write_bytes(self.large.der)
-        for name, content in (("large", self.large), ("small", self.small)):
-            indexed_seconds(directory / "index-of-both", name, content.der, self.ca)
-        self.index = IndexReader(directory / "index-of-both" / "index")
-        self.index.renew()
-        self.answer_us("large", self.large)  # the first look-ups bring the index in from the system's cache
+        self._directory = directory
+        self._ca = rsa_ca()
+        self._lists: dict[int, LargeList] = {}
+        self._now = datetime.now(UTC).replace(microsecond=0)
+        self._indexed: set[int] = set()
+        self._index: IndexReader | None = None
+        (directory / "ca.der").write_bytes(self._ca.certificate.public_bytes(Encoding.DER))
+        (directory / "ca.pem").write_text(self._ca.pem)
 
-    def ingest_s(self) -> float:
-        """Return the seconds of taking the large list in, with an index and a process that are new."""
-        directory = self.directory / "ingest"
+    def close(self) -> None:
+        """Let go of the index."""
+        if self._index is not None:
+            self._index.close()
+
+    def ingest_s(self, entries: int = _ENTRIES) -> float:
+        """Return the seconds of taking a list in, with an index and a process that are new."""
+        directory = self._directory / "ingest"
         shutil.rmtree(directory, ignore_errors=True)
-        return indexed_seconds(directory, "large", self.large.der, self.ca)
+        return indexed_seconds(directory, "list", self._list(entries).der, self._ca)
 
-    def dirmngr_s(self) -> float:
+    def dirmngr_s(self, entries: int = _ENTRIES) -> float:
         """Return the seconds of `dirmngr --load-crl` on the same file."""
-        command = ["unshare", "--mount", "sh", "-c", _DIRMNGR, "sh", str(self.directory)]
+        self._list(entries)
+        command = ["unshare", "--mount", "sh", "-c", _DIRMNGR, "sh", str(self._directory), f"{entries}.crl"]
         started = time.perf_counter()
         subprocess.run(command, capture_output=True, check=True)  # noqa: S603 (our own words)
         return time.perf_counter() - started
 
     def watched(self) -> Watched:
         """Have a cache of its own fetch the large list, and return what was seen in it."""
-        directory = self.directory / "cache"
+        self._list(_ENTRIES)
+        directory = self._directory / "cache"
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
-        shutil.copy(self.directory / "ca.pem", directory)
-        with _served(self.directory) as address:
-            command = [sys.executable, "-m", "bench.caching", str(directory), f"{address}/large.crl"]
+        shutil.copy(self._directory / "ca.pem", directory)
+        with _served(self._directory) as address:
+            command = [sys.executable, "-m", "bench.caching", str(directory), f"{address}/{_ENTRIES}.crl"]
             done = subprocess.run(command, capture_output=True, check=True)  # noqa: S603
         return msgspec.json.decode(done.stdout, type=Watched)
 
-    def answer_us(self, name: str, content: LargeList) -> float:
+    def answer_us(self, entries: int = _ENTRIES) -> float:
         """Return the microseconds of one whole answer, as the API has it made."""
-        source, clock, snapshot = CrlId(name), SystemClock(), self.index.now
+        content, index = self._list(entries), self._index_with(entries)
+        source, clock, snapshot = CrlId(str(entries)), SystemClock(), index.now
         held = Held(snapshot.lists, snapshot.tables, {}, timedelta(days=1))
         covers = (Cover(source, b"", direct=True, list_issuer=b""),)
         kept = standing(covers, held, clock.now(), policy=FRESHNESS_POLICIES["standard"])
@@ -140,13 +159,33 @@ class _Ground:
                 kept.answer(serial)
 
         asked = random.Random(1).choices(content.serials, k=_LOOK_UPS)  # noqa: S311
+        each_us(asked, answer)  # the first look-ups bring the index in from the system's cache
         return each_us(asked, answer)
 
-    def library_us(self) -> float:
+    def library_us(self, entries: int = _ENTRIES) -> float:
         """Return the microseconds of one look-up of the library, in the mean over places in the list."""
-        library = x509.load_der_x509_crl(self.large.der)
-        places = self.large.serials[:: _ENTRIES // 4]
-        return each_us([*places, self.large.serials[-1]], library.get_revoked_certificate_by_serial_number)
+        content = self._list(entries)
+        library = x509.load_der_x509_crl(content.der)
+        places = [*content.serials[:: entries // 4], content.serials[-1]]
+        return each_us(places, library.get_revoked_certificate_by_serial_number)
+
+    def _list(self, entries: int) -> LargeList:
+        if entries not in self._lists:
+            made = self._lists[entries] = large_list(self._ca, entries, self._now)
+            (self._directory / f"{entries}.crl").write_bytes(made.der)
+        return self._lists[entries]
+
+    def _index_with(self, entries: int) -> IndexReader:
+        if entries not in self._indexed:
+            directory = self._directory / "index-of-all"
+            indexed_seconds(directory, str(entries), self._list(entries).der, self._ca)
+            self._indexed.add(entries)
+            if self._index is None:
+                self._index = IndexReader(directory / "index")
+            self._index.renew()
+        if self._index is None:
+            raise RuntimeError("there is no index")
+        return self._index
 
 
 def indexed_seconds(directory: Path, source: str, content: bytes, ca: Ca) -> float:
@@ -178,27 +217,37 @@ def each_us(items: Sequence[int], work: Callable[[int], object]) -> float:
 
 @contextmanager
 def opened(asked: Asked) -> Iterator[Work]:
-    """Make the lists."""
+    """Prepare the ground."""
     ground = _Ground(asked.directory)
-    dirmngr: Pair | Missing = Pair(ground.ingest_s, ground.dirmngr_s)
-    if shutil.which("dirmngr") is None or shutil.which("unshare") is None:
-        dirmngr = Missing("dirmngr or unshare is not installed")
+    missing = _missing_for_dirmngr()
+
+    def ingested(entries: int) -> Mapping[str, float]:
+        ours = {"cardd": ground.ingest_s(entries)}
+        return ours if missing else ours | {"dirmngr": ground.dirmngr_s(entries)}
+
+    def looked_up(entries: int) -> Mapping[str, float]:
+        return {"cardd": ground.answer_us(entries), "cryptography": ground.library_us(entries)}
+
     try:
         yield {
-            "crl/ingest": dirmngr,
+            "crl/ingest": Missing(missing) if missing else Pair(ground.ingest_s, ground.dirmngr_s),
             "crl/loop-held": Pair(lambda: ground.watched().pause_ms),
             "crl/memory": Pair(lambda: ground.watched().more_mib),
-            "crl/look-up": Pair(
-                lambda: 1e6 / ground.answer_us("large", ground.large), lambda: 1e6 / ground.library_us()
-            ),
-            "crl/look-up-time": Pair(lambda: ground.answer_us("large", ground.large)),
-            "crl/look-up-growth": Pair(
-                lambda: ground.answer_us("large", ground.large),
-                lambda: ground.answer_us("small", ground.small),
-            ),
+            "crl/look-up": Pair(lambda: 1e6 / ground.answer_us(), lambda: 1e6 / ground.library_us()),
+            "crl/look-up-time": Pair(ground.answer_us),
+            "crl/look-up-growth": Pair(ground.answer_us, lambda: ground.answer_us(_FEW)),
+            "crl/growth-ingest": Points(ingested),
+            "crl/growth-look-up": Points(looked_up),
         }
     finally:
-        ground.index.close()
+        ground.close()
+
+
+def _missing_for_dirmngr() -> str | None:
+    missing = [program for program in ("dirmngr", "unshare") if shutil.which(program) is None]
+    if missing:
+        return f"{', '.join(missing)}: not installed"
+    return None if os.geteuid() == 0 else "dirmngr trusts /etc/gnupg alone, which root alone can replace"
 
 
 @contextmanager

@@ -1,36 +1,29 @@
 """Revoking where many are revoked already, and building a list of a million, through a whole daemon."""
 
-import secrets
 import sqlite3
+import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
-from typing import Any
 
-from cryptography import x509
 from cryptography.x509 import ocsp
 
-from bench.asking import ocsp_request, status_path
+from bench.asking import ISSUER, OCSP_REQUEST, ocsp_request, status_path
 from bench.daemons import Daemon, started
-from bench.frame import Asked, Case, Group, Pair, Target, Work
-from bench.load import Unit, drive
+from bench.filling import add_certificates
+from bench.frame import GROWTH, Asked, Case, Curve, Group, Pair, Points, Target, Work
+from bench.load import Load, Unit, drive
 from cardd.igc import der
-from cardd.igc.crl import RevocationReason, encode_entry
 from tests.support.running import RunningDaemon
 
 _REVOKED, _MILLION = 100_000, 1_000_000
 _IN_FORCE = 2000
-_REVOCATIONS = 100
+_REVOCATIONS, _FEW_REVOCATIONS = 100, 25
 _LONGEST_WAIT = 30.0
-_CODE = "code-de-revocation-1"
-_ISSUER = "ACI-EL-ORG-TEST"
 #: Where new entries of a list are: before its signature.
 _TAIL = 64 * 1024
-#: Big enough that none of the serials made here is one of the PKI's.
-_SERIAL_BITS = 124
 
-_DECLARED = (
+_DECLARED: tuple[Case | Curve, ...] = (
     Case(
         name="revoke/answered",
         ours="a revocation with 100,000 revoked, CA with RSA 4096, until it is answered: 99th percentile",
@@ -52,39 +45,72 @@ _DECLARED = (
         target=Target("ours", "at most", 3),
         rounds=3,
     ),
+    Curve(
+        name="revoke/growth",
+        title="A revocation, as the CA's list grows",
+        x="revoked certificates",
+        unit="ms",
+        sizes=GROWTH,
+    ),
 )
 
 
 class _Ground:
     """A daemon whose CA has revoked many certificates, and has many left to revoke."""
 
-    def __init__(self, running: RunningDaemon) -> None:
+    def __init__(self, running: RunningDaemon, *, on_the_way: bool) -> None:
+        """Start from none; with `on_the_way`, measure the curve at each of its sizes that is passed."""
         self._running = running
+        self._on_the_way = on_the_way
         self._daemon = Daemon(running)
-        body = {"revocation_code": _CODE, "confirmation": _CODE, "accept_terms": True}
-        order = self._post("/api/v1/orders", self._daemon.order_body())["id"]
-        self._model = self._post(f"/api/v1/orders/{order}/retrieval", body)["serial"]
+        self._model = self._daemon.issue()
         self._left: list[str] = []
-        self.revoked = 0
-        self._issuer = x509.load_der_x509_certificate(self._get(f"/AC/{_ISSUER}.cer"))
+        self._revoked = 0
+        self._issuer = self._daemon.issuer
+        self._points: dict[int, Mapping[str, float]] = {}
 
-    def grow(self, revoked: int) -> None:
-        """Let so many certificates be revoked, as if one after the other, and start anew."""
+    def reach(self, revoked: int) -> "_Ground":
+        """Let so many certificates be revoked; there is no way back to fewer."""
+        stops = (size for size in GROWTH if self._on_the_way and self._revoked < size < revoked)
+        for size in (*stops, revoked):
+            if self._revoked < size:
+                self._grow(size)
+                if self._on_the_way and size in GROWTH:
+                    self._points[size] = self._point()
+        return self
+
+    def at(self, revoked: int) -> Mapping[str, float]:
+        """Return the curve's figures at one of its sizes."""
+        self.reach(revoked)
+        return self._points[revoked]
+
+    def _point(self) -> Mapping[str, float]:
+        listed = statistics.median(self.list_s() for _ in range(5)) * 1000
+        return {
+            "answered": self._revocations(_FEW_REVOCATIONS).percentile(50) * 1000,
+            "on the list served": listed,
+        }
+
+    def _grow(self, revoked: int) -> None:
+        """Add what lacks, as if revoked one after the other, and start anew."""
         self._running.stop()
+        self._left = add_certificates(self._running.state, self._model, revoked - self._revoked, _IN_FORCE)
         with closing(sqlite3.connect(self._running.state / "cardd.sqlite3")) as database, database:
-            self._left = _copied(database, self._model, revoked - self.revoked, _IN_FORCE)
-            database.execute("DELETE FROM crls WHERE issuer = ?", (_ISSUER,))
-        self.revoked = revoked
+            database.execute("DELETE FROM crls WHERE issuer = ?", (ISSUER,))
+        self._revoked = revoked
         self._running.start()
         self._daemon = Daemon(self._running)
 
     def answered_ms(self) -> float:
         """Return the 99th percentile of revocations one after the other."""
-        serials = [self._left.pop() for _ in range(_REVOCATIONS)]
+        return self._revocations(_REVOCATIONS).percentile(99) * 1000
+
+    def _revocations(self, count: int) -> Load:
+        serials = [self._left.pop() for _ in range(count)]
         load = drive(self._daemon.requests, [iter([self._revocation(serial) for serial in serials])])
         if load.errors:
             raise RuntimeError("a revocation was refused")
-        return load.percentile(99) * 1000
+        return load
 
     def visible_s(self) -> float:
         """Return the longest of some times from asking to where everybody sees it."""
@@ -118,15 +144,15 @@ class _Ground:
         return reply.status == 200
 
     def _revoke(self, serial: str) -> None:
-        self._post(f"/api/v1/certificates/{serial}/revocation", {"reason": "superseded"})
+        self._daemon.post(f"/api/v1/certificates/{serial}/revocation", {"reason": "superseded"})
 
     def _listed(self, serial: str) -> bool:
-        return der.integer(int(serial, 16)) in self._get(f"/CRL/{_ISSUER}.crl")[-_TAIL:]
+        return der.integer(int(serial, 16)) in self._get(f"/CRL/{ISSUER}.crl")[-_TAIL:]
 
     def _answered(self, serial: str) -> bool:
         status = self._running.call("GET", status_path(self._issuer, serial)).json["status"]
         request = ocsp_request(self._issuer, int(serial, 16))
-        headers = {"Content-Type": "application/ocsp-request"}
+        headers = {"Content-Type": OCSP_REQUEST}
         answer = self._running.exchange("POST", "/ocsp", request, headers).body
         said = ocsp.load_der_ocsp_response(answer).certificate_status
         return status == "revoked" and said is ocsp.OCSPCertStatus.REVOKED
@@ -134,56 +160,17 @@ class _Ground:
     def _get(self, path: str) -> bytes:
         return self._running.call("GET", path).body
 
-    def _post(self, path: str, body: object) -> Any:
-        answer = self._running.call("POST", path, body, headers=self._daemon.session)
-        if answer.status >= 300:
-            raise RuntimeError(f"{path}: {answer.status} {answer.body!r}")
-        return answer.json
-
-
-def _copied(database: sqlite3.Connection, model: str, revoked: int, in_force: int) -> list[str]:
-    """Copy a certificate's row under other serials; return those that are not revoked."""
-    columns = [row[1] for row in database.execute("PRAGMA table_info(certificates)")]
-    row = dict(
-        zip(
-            columns,
-            database.execute("SELECT * FROM certificates WHERE serial = ?", (model,)).fetchone(),
-            strict=True,
-        )
-    )
-    now = datetime.now(UTC).replace(microsecond=0)
-    serials = [f"{secrets.randbits(_SERIAL_BITS) | 1 << _SERIAL_BITS:x}" for _ in range(revoked + in_force)]
-    row |= {"order_id": None, "contacts": "[]", "token_serial": None, "key_id": None, "on_token": 1}
-    statement = f"INSERT INTO certificates VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 (only marks)
-
-    def values(number: int) -> tuple[Any, ...]:
-        serial = serials[number]
-        copied = row | {"serial": serial, "spki_sha256": f"{serial:0>64}"}
-        if number < revoked:
-            copied["revoked_at"], copied["revocation_reason"] = row["issued_at"], "superseded"
-            copied["crl_entry"] = encode_entry(int(serial, 16), now, RevocationReason.SUPERSEDED)
-        return tuple(copied.values())
-
-    database.executemany(statement, map(values, range(len(serials))))
-    return serials[revoked:]
-
 
 @contextmanager
 def opened(asked: Asked) -> Iterator[Work]:
     """Run a daemon with a CA of the size that is set up by default."""
     with started(asked.directory, PKI__CA_ALGORITHM="rsa_4096") as running:
-        ground = _Ground(running)
-        ground.grow(_REVOKED)
-
-        def million() -> float:
-            if ground.revoked < _MILLION:
-                ground.grow(_MILLION)
-            return ground.list_s()
-
+        ground = _Ground(running, on_the_way="revoke/growth" in asked.names)
         yield {
-            "revoke/answered": Pair(ground.answered_ms),
-            "revoke/visible": Pair(ground.visible_s),
-            "revoke/million": Pair(million),
+            "revoke/answered": Pair(lambda: ground.reach(_REVOKED).answered_ms()),
+            "revoke/visible": Pair(lambda: ground.reach(_REVOKED).visible_s()),
+            "revoke/million": Pair(lambda: ground.reach(_MILLION).list_s()),
+            "revoke/growth": Points(ground.at),
         }
 
 

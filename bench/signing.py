@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bench.daemons import Daemon, daemon
-from bench.frame import Asked, Case, Group, Pair, Target, Work
-from bench.load import Unit, drive
+from bench.frame import Asked, Case, Cost, Group, Pair, Shares, Target, Work
+from bench.load import Load, Unit, drive
+from bench.spending import spent_ms
 from bench.tokens import raw_signers
 from cardd_pkcs11.types import KeyAlgorithm
 
@@ -15,7 +16,7 @@ _SINGLE = 200
 _CLIENTS = 8
 _MESSAGE = b"m" * 512
 
-_DECLARED = (
+_DECLARED: tuple[Case | Cost, ...] = (
     Case(
         name="sign/8-clients",
         ours="signatures with a card's key through the API, RSA 2048, 8 clients",
@@ -30,6 +31,7 @@ _DECLARED = (
         unit="ms",
         target=Target("difference", "at most", 1.5),
     ),
+    Cost(name="sign/cost", what="signature with a card's key, RSA 2048"),
 )
 
 
@@ -42,11 +44,16 @@ def opened(asked: Asked) -> Iterator[Work]:
     ):
         yield {
             "sign/8-clients": Pair(
-                lambda: drive(ours.requests, [_signatures(ours)] * _CLIENTS, _SECONDS).per_second,
+                lambda: _signed(ours).per_second,
                 lambda: one.per_second(_SECONDS),
             ),
             "sign/one-client": Pair(lambda: _median_ms(ours), lambda: 1000 / one.per_second(_SECONDS / 3)),
+            "sign/cost": Shares(lambda: spent_ms(ours.running.pid, lambda: _signed(ours))),
         }
+
+
+def _signed(ours: Daemon) -> Load:
+    return drive(ours.requests, [_signatures(ours)] * _CLIENTS, _SECONDS)
 
 
 def _median_ms(ours: Daemon) -> float:

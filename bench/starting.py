@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.daemons import started
+from bench.daemons import Daemon, started
 from bench.frame import Asked, Case, Group, Missing, Pair, Target, Work
+from bench.spending import tree
 from tests.support.running import RunningDaemon
 
 _SETTLING_SECONDS = 12.0
@@ -53,10 +54,11 @@ def opened(asked: Asked) -> Iterator[Work]:
         yield {case.name: Missing("there is no /proc as on Linux") for case in _DECLARED}
         return
     with started(asked.directory) as running:
+        idle = _Idle(running)
         yield {
             "start/ready": Pair(lambda: _start_seconds(running)),
-            "start/idle-processor": Pair(lambda: _idle(running)[0]),
-            "start/idle-wake-ups": Pair(lambda: _idle(running)[1]),
+            "start/idle-processor": Pair(idle.processor),
+            "start/idle-wake-ups": Pair(idle.wake_ups),
             "start/memory": Pair(lambda: _memory_mib(running)),
         }
 
@@ -68,32 +70,48 @@ def _start_seconds(running: RunningDaemon) -> float:
     return time.perf_counter() - begun
 
 
-def _idle(running: RunningDaemon) -> tuple[float, float]:
-    """Return the percentage of a core, and the wake-ups a second, that all processes take."""
-    time.sleep(_SETTLING_SECONDS)
-    before = _spent(running.pid)
-    time.sleep(_WATCHED_SECONDS)
-    after = _spent(running.pid)
-    # A process that came or went meanwhile is left out.
-    lasting = before.keys() & after.keys()
-    used = sum(after[each][0] - before[each][0] for each in lasting)
-    woken = sum(after[each][1] - before[each][1] for each in lasting)
-    return used / _WATCHED_SECONDS * 100, woken / _WATCHED_SECONDS
+class _Idle:
+    """A daemon that is left alone; one watch serves a round of both cases."""
+
+    def __init__(self, running: RunningDaemon) -> None:
+        self._running = running
+        self._processor: list[float] = []
+        self._wake_ups: list[float] = []
+
+    def processor(self) -> float:
+        """Return the percentage of a core that all processes take, in the next watch."""
+        return self._next(self._processor)
+
+    def wake_ups(self) -> float:
+        """Return the wake-ups a second of all processes, in the next watch."""
+        return self._next(self._wake_ups)
+
+    def _next(self, seen: list[float]) -> float:
+        if not seen:
+            self._watch()
+        return seen.pop(0)
+
+    def _watch(self) -> None:
+        time.sleep(_SETTLING_SECONDS)
+        before = _spent(self._running.pid)
+        time.sleep(_WATCHED_SECONDS)
+        after = _spent(self._running.pid)
+        # A process that came or went meanwhile is left out.
+        lasting = before.keys() & after.keys()
+        used = sum(after[each][0] - before[each][0] for each in lasting)
+        woken = sum(after[each][1] - before[each][1] for each in lasting)
+        self._processor.append(used / _WATCHED_SECONDS * 100)
+        self._wake_ups.append(woken / _WATCHED_SECONDS)
 
 
 def _spent(pid: int) -> dict[int, tuple[float, int]]:
-    return {each: (_processor_seconds(each), _switches(each)) for each in _tree(pid)}
+    return {each: (_processor_seconds(each), _switches(each)) for each in tree(pid)}
 
 
 def _memory_mib(running: RunningDaemon) -> float:
-    return sum(_pss_kib(each) for each in _tree(running.pid)) / 1024
-
-
-def _tree(pid: int) -> Iterator[int]:
-    yield pid
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            yield from _tree(int(child))
+    """Return the memory of a daemon whose token hosts have all been used."""
+    Daemon(running)
+    return sum(_pss_kib(each) for each in tree(running.pid)) / 1024
 
 
 def _processor_seconds(pid: int) -> float:

@@ -3,6 +3,7 @@
 import ctypes
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,6 +94,8 @@ def raw_signers(
 
 
 def _sign_on_demand(connection: Connection, directory: Path, algorithm: KeyAlgorithm) -> None:
+    # Ctrl-C ends who started this process, and the connection with it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     token = RawToken(directory, algorithm)
     token.sign()
     connection.send(None)

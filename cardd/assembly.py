@@ -29,6 +29,7 @@ from cardd.custody.seal import open_sealer, open_shared_sealer
 from cardd.custody.stock import KeyStock
 from cardd.custody.sweep import Sweep, SweepParts
 from cardd.igc.lint import Linter
+from cardd.igc.listocsp import ListOcsp
 from cardd.igc.pki import Pki, PkiParts
 from cardd.igc.policy import CaKeyAlgorithm, PkiPolicy
 from cardd.igc.publishing import ListKind
@@ -276,6 +277,7 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         sweep=sweep,
         keys=keys,
         revocation=revocation,
+        list_ocsp=ListOcsp(pki, revocation),
         learner=learner,
         named_lists=NamedLists(ground.bus, inserted, learner),
         prepared=PreparedLists(trust, revocation),

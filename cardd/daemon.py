@@ -274,6 +274,7 @@ def _services(parts: Parts, upkeep: Upkeep, metrics: DaemonMetrics) -> Services:
         certificates=parts.certificates,
         keys=parts.keys,
         pki=parts.pki,
+        list_ocsp=parts.list_ocsp,
         revocation=parts.revocation,
         learner=parts.learner,
         prepared=parts.prepared,

@@ -30,6 +30,7 @@ from cardd.custody.sweep import Sweep
 from cardd.custody.tokens import TokenKeeper
 from cardd.demo import ensure_demonstration
 from cardd.events import EventBus
+from cardd.igc.listocsp import ListOcsp
 from cardd.igc.names import CaName
 from cardd.igc.pki import Pki
 from cardd.logs import configure_logs
@@ -97,6 +98,7 @@ class Parts:
     sweep: Sweep
     keys: KeyCustody
     revocation: RevocationCache
+    list_ocsp: ListOcsp
     learner: Learner
     named_lists: NamedLists
     prepared: PreparedLists
@@ -151,6 +153,7 @@ async def start(parts: Parts, progress: Progress, *, restored: bool = False) -> 
     await parts.certificates.finish_token_writes()
     await parts.policies.load()
     await parts.revocation.start()
+    await parts.list_ocsp.take_settings(parts.settings.revocation)
     await _announce(parts)
     await demonstrate(parts)
     progress(ProgressStep(total, total, Text("Ready", "Prêt")))
@@ -207,6 +210,9 @@ def reload_of(parts: Parts) -> Reload:
     async def lists(settings: Settings) -> None:
         await parts.revocation.replace_fixed(configured_sources(settings.revocation))
 
+    async def list_ocsp(settings: Settings) -> None:
+        await parts.list_ocsp.take_settings(settings.revocation)
+
     return Reload(
         parts.settings,
         {
@@ -218,5 +224,6 @@ def reload_of(parts: Parts) -> Reload:
             "backup": parts.backups.take_settings,
             "revocation.lists": lists,
             "revocation.igc_sante": lists,
+            "revocation.ocsp": list_ocsp,
         },
     )

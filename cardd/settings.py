@@ -320,6 +320,15 @@ class RevocationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         int,
         Meta(ge=0, le=3660, description="Lists stay in the archive this long after their end, in days."),
     ] = 90
+    ocsp: Annotated[
+        str,
+        Meta(
+            pattern=r"^(off|all|[0-9a-f]{64}(, *[0-9a-f]{64})*)$",
+            description="CAs of kept lists for which `/ocsp` answers from them, signed by the daemon's own responder: "
+            "`all`, or the SHA-256 of their keys (`issuer_spki_sha256` of `cardd crl show`), separated by commas. "
+            "`off`: none.",
+        ),
+    ] = "off"
     proxy: Annotated[
         str,
         Meta(

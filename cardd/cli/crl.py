@@ -196,6 +196,7 @@ def _print_list(options: Options, answer: Answer) -> None:
         {
             "id": view.id,
             say("issuer", "émetteur"): view.issuer,
+            say("issuer’s key", "clé de l’émetteur"): view.issuer_spki_sha256,
             say("state", "état"): view.state,
             say("addresses", "adresses"): view.urls,
             say("origin", "origine"): view.origin,

@@ -93,12 +93,12 @@ def _print(view: ValidationView) -> None:
         ),
     )
     severities = {
-        Severity.ERROR: say("error", "erreur"),
-        Severity.GAP: say("missing", "manque"),
-        Severity.WARNING: say("warning", "avertissement"),
-        Severity.INFO: say("note", "note"),
+        Severity.ERROR: say("error:", "erreur :"),
+        Severity.GAP: say("missing:", "manque :"),
+        Severity.WARNING: say("warning:", "avertissement :"),
+        Severity.INFO: say("note:", "note :"),
     }
     for finding in view.findings:
-        click.echo(f"\n{severities[finding.severity]}: {printable(finding.detail)}")
+        click.echo(f"\n{severities[finding.severity]} {printable(finding.detail)}")
         if finding.advice:
             click.echo(f"  {printable(finding.advice)}")

@@ -90,6 +90,13 @@ class RevocationData:
         """Ask for up to 10,000 certificates at once; the answers come in their order."""
         return self._ask(_statuses(questions, policy))
 
+    def statuses_of(
+        self, certificates: Iterable[bytes], policy: str | None = None
+    ) -> tuple[RevocationAnswer, ...]:
+        """Ask for any number of certificates, PEM or DER, in as many requests as it takes; answers in their order."""
+        pieces = [self._ask(asked) for asked in _statuses_of(certificates, policy)]
+        return tuple(answer for piece in pieces for answer in piece)
+
     def validate(self, question: ValidationQuestion) -> ValidationView:
         """Validate a certificate."""
         return self._ask(_validation(question))
@@ -151,6 +158,13 @@ class AsyncRevocationData:
     ) -> tuple[RevocationAnswer, ...]:
         """Ask for up to 10,000 certificates at once; the answers come in their order."""
         return await self._ask(_statuses(questions, policy))
+
+    async def statuses_of(
+        self, certificates: Iterable[bytes], policy: str | None = None
+    ) -> tuple[RevocationAnswer, ...]:
+        """Ask for any number of certificates, PEM or DER, in as many requests as it takes; answers in their order."""
+        pieces = [await self._ask(asked) for asked in _statuses_of(certificates, policy)]
+        return tuple(answer for piece in pieces for answer in piece)
 
     async def validate(self, question: ValidationQuestion) -> ValidationView:
         """Validate a certificate."""
@@ -240,6 +254,30 @@ def _status_of(certificate: bytes, policy: str | None) -> _Asked[RevocationAnswe
 
 def _statuses(questions: Iterable[Question], policy: str | None) -> _Asked[tuple[RevocationAnswer, ...]]:
     items = [{"issuer": each.issuer, "serial": _hexadecimal(each.serial)} for each in questions]
+    return _asked_in_batch(items, policy)
+
+
+#: Of a request for many certificates: the most of them, and the most of their text, well below what a body may have.
+_PIECE, _PIECE_CHARACTERS = 10_000, 3 * 1024 * 1024
+
+
+def _statuses_of(
+    certificates: Iterable[bytes], policy: str | None
+) -> Iterator[_Asked[tuple[RevocationAnswer, ...]]]:
+    """Yield one question for each piece of the certificates."""
+    piece: list[dict[str, str]] = []
+    characters = 0
+    for text in map(as_text, certificates):
+        if piece and (len(piece) == _PIECE or characters + len(text) > _PIECE_CHARACTERS):
+            yield _asked_in_batch(piece, policy)
+            piece, characters = [], 0
+        piece.append({"certificate": text})
+        characters += len(text)
+    if piece:
+        yield _asked_in_batch(piece, policy)
+
+
+def _asked_in_batch(items: list[dict[str, str]], policy: str | None) -> _Asked[tuple[RevocationAnswer, ...]]:
     return _Asked("/status", lambda answer: answer.decode(_Statuses).items, body=_batch(items, policy))
 
 

@@ -10,9 +10,10 @@ import structlog
 from cryptography.x509 import ocsp
 
 from cardd.errors import CarddError
+from cardd.igc.answerers import Responder
 from cardd.igc.issuing import IssuedCertificate, IssueRequest
 from cardd.igc.names import CaName
-from cardd.igc.ocsp import MAX_REQUEST_BYTES, OcspReply, Responder, unsuccessful
+from cardd.igc.ocsp import MAX_REQUEST_BYTES, OcspReply, unsuccessful
 
 _log = structlog.get_logger(__name__)
 

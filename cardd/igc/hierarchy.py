@@ -11,7 +11,14 @@ from cardd.igc.errors import PolicyError
 from cardd.igc.extensions import authority_extensions, responder_extensions, with_extensions
 from cardd.igc.issuing import key_kind, new_authority_serial, new_serial
 from cardd.igc.lint import Linter
-from cardd.igc.names import INTERMEDIATES, ROOTS, AuthorityDn, CaName, authority_name
+from cardd.igc.names import (
+    INTERMEDIATES,
+    LIST_RESPONDER_COMMON_NAME,
+    ROOTS,
+    AuthorityDn,
+    CaName,
+    authority_name,
+)
 from cardd.igc.policy import PkiPolicy
 from cardd.igc.profiles import INTERMEDIATE_PROFILE, ROOT_PROFILE
 from cardd.igc.signer import Signer, SigningPublicKey, sign_certificate
@@ -74,11 +81,35 @@ class HierarchyBuilder:
         not_after = min(
             not_before + self._policy.ocsp_responder_validity, authority.certificate.not_valid_after_utc
         )
+        name = authority.name.responder_common_name
+        return await self._responder(authority, name, public_key, not_before, not_after)
+
+    async def list_responder_certificate(
+        self, authority: Authority, public_key: SigningPublicKey, now: datetime
+    ) -> x509.Certificate:
+        """Make the certificate of the responder for lists of others.
+
+        It lasts as long as its CA: who trusts it trusts this one certificate (RFC 6960 §4.2.2.2, a local
+        configuration of OCSP signing authority), and would have to be given every later one.
+        """
+        not_after = authority.certificate.not_valid_after_utc
+        return await self._responder(
+            authority, LIST_RESPONDER_COMMON_NAME, public_key, whole_second(now), not_after
+        )
+
+    async def _responder(
+        self,
+        authority: Authority,
+        common_name: str,
+        public_key: SigningPublicKey,
+        not_before: datetime,
+        not_after: datetime,
+    ) -> x509.Certificate:
         builder = (
             x509.CertificateBuilder()
             .serial_number(new_serial())
             .issuer_name(authority.certificate.subject)
-            .subject_name(authority_name(self._dn, authority.name.responder_common_name))
+            .subject_name(authority_name(self._dn, common_name))
             .not_valid_before(not_before)
             .not_valid_after(not_after)
             .public_key(public_key)

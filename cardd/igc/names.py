@@ -84,6 +84,13 @@ class CaName(StrEnum):
         return f"TEST OCSP {self.common_name.removeprefix('TEST AC ')}"
 
 
+#: The name under which the responder for lists of others is published.
+LIST_RESPONDER = "OCSP-LISTES-TEST"
+LIST_RESPONDER_COMMON_NAME = "TEST OCSP LISTES TENUES EN CACHE"
+#: Who certifies it: the CA that no profile names, so that the right to sign OCSP responses that lies in its certificate
+#: (RFC 6960 §4.2.2.2) reaches no certificate.
+LIST_RESPONDER_ISSUER = CaName.ACI_ST_ORG
+
 ROOTS = tuple(name for name in CaName if name.is_root)
 INTERMEDIATES = tuple(name for name in CaName if not name.is_root)
 

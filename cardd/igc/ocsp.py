@@ -1,15 +1,14 @@
 """OCSP answers (RFC 6960), in the lightweight profile's form where a request allows it (RFC 5019).
 
-A delegated responder of each CA signs. Responses to requests without a nonce are kept until the CA's data
-change (`invalidate`) or half their validity is over; the values of their HTTP caching headers come with them.
+Who signs, and what is said, is the matter of an `Answerer`: a delegated responder of each CA of the PKI, and for other
+issuers whoever `answer_for` names. Responses to requests without a nonce are kept until what they rest on changes or
+half their validity is over; the values of their HTTP caching headers come with them.
 """
 
 import base64
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import StrEnum
+from collections.abc import Hashable, Mapping
+from datetime import datetime
 from hashlib import sha256
 from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import unquote
@@ -22,13 +21,12 @@ from cryptography.x509 import ocsp
 
 from cardd.errors import CarddError
 from cardd.igc import ocspwire
-from cardd.igc.authority import Authority
-from cardd.igc.crl import RevocationReason
+from cardd.igc.answerers import Answerer, OtherIssuers, OwnIssuer, Responder, Statement, Status, StatusLookup
 from cardd.igc.dates import whole_second
 from cardd.igc.names import CaName
-from cardd.igc.ocspwire import CertificateId, MalformedRequestError
+from cardd.igc.ocspwire import CertificateId, IssuerKey, MalformedRequestError
 from cardd.igc.policy import PkiPolicy
-from cardd.igc.signer import Signer, placeholder_key, sign_verified
+from cardd.igc.signer import placeholder_key, sign_verified
 
 K = TypeVar("K", bound=Hashable)
 
@@ -38,35 +36,6 @@ _log = structlog.get_logger(__name__)
 MAX_REQUEST_BYTES = 16 * 1024
 #: Responses kept at most.
 _CACHE_SIZE = 4096
-
-
-class Status(StrEnum):
-    """What a CA says of a serial (RFC 6960 §2.2)."""
-
-    GOOD = "good"
-    REVOKED = "revoked"
-    UNKNOWN = "unknown"
-
-
-class CertificateStatus(NamedTuple):
-    """A status and, when revoked, since when (UTC) and why."""
-
-    status: Status
-    revoked_at: datetime | None = None
-    reason: RevocationReason = RevocationReason.UNSPECIFIED
-
-
-#: Looks up a serial among the certificates of a CA; a serial never issued is `UNKNOWN`.
-StatusLookup = Callable[[CaName, int], Awaitable[CertificateStatus]]
-
-
-@dataclass(frozen=True)
-class Responder:
-    """Who answers for a CA: its delegated certificate (see `HierarchyBuilder.responder_certificate`) and key."""
-
-    authority: Authority
-    certificate: x509.Certificate
-    signer: Signer
 
 
 class OcspReply(NamedTuple):
@@ -85,32 +54,37 @@ class OcspReply(NamedTuple):
 
 
 class OcspService:
-    """Answers for the CAs of one PKI."""
+    """Answers for the CAs of one PKI, and for other issuers where `answer_for` has named them."""
 
     def __init__(
         self, policy: PkiPolicy, responders: Mapping[CaName, Responder], lookup: StatusLookup
     ) -> None:
-        self._policy = policy
-        self._lookup = lookup
-        self._responders = dict(responders)
-        self._authorities = {
-            key: responder.authority.name
-            for responder in responders.values()
+        self._own = {
+            name: OwnIssuer(responder, lookup, policy.ocsp_validity) for name, responder in responders.items()
+        }
+        self._named = {
+            key: self._own[name]
+            for name, responder in responders.items()
             for key in ocspwire.issuer_keys(responder.authority.certificate)
         }
+        self._others: OtherIssuers | None = None
         #: By the certificates asked about, and by the requests that asked, byte for byte.
         self._kept: _LruCache[tuple[CertificateId, ...]] = _LruCache()
         self._kept_for: _LruCache[bytes] = _LruCache()
-        self._generations = dict.fromkeys(responders, 0)
 
     def invalidate(self, authority: CaName) -> None:
         """Forget every kept response of `authority`: its revocations changed."""
-        self._generations[authority] += 1
+        self._own[authority].invalidate()
 
     def replace(self, responder: Responder) -> None:
         """Answer with `responder` from now on: its certificate was renewed."""
-        self._responders[responder.authority.name] = responder
-        self.invalidate(responder.authority.name)
+        self._own[responder.authority.name].replace(responder)
+
+    def answer_for(self, others: OtherIssuers | None) -> None:
+        """Answer for these issuers beside the PKI's own from now on."""
+        self._others = others
+        self._kept.clear()
+        self._kept_for.clear()
 
     async def answer_get(self, encoded: str, now: datetime) -> OcspReply:
         """Answer a GET request: what follows `/ocsp/` in its path, base64 that may be percent-encoded."""
@@ -123,88 +97,94 @@ class OcspService:
     async def answer_post(self, request: bytes, now: datetime) -> OcspReply:
         """Answer the DER request in a POST body. Never raises: each failure is an OCSP error response.
 
-        Garbage is answered `malformedRequest`, an issuer that is none of ours, or more than one issuer at
-        once, `unauthorized`, and a part that does not answer `tryLater`.
+        Garbage is answered `malformedRequest`, an issuer that nobody here answers for, or more than one
+        issuer at once, `unauthorized`, and what cannot be said now `tryLater`.
         """
         known = self._kept_for.get(request)
-        if known is not None and self._is_current(known, now):
+        if known is not None and known.holds(now):
             return known.reply(now)
         try:
             parsed = ocspwire.parse_request(request[: MAX_REQUEST_BYTES + 1], limit=MAX_REQUEST_BYTES)
         except MalformedRequestError:
             return unsuccessful(ocsp.OCSPResponseStatus.MALFORMED_REQUEST)
-        authorities = {self._authorities.get(certificate.issuer) for certificate in parsed.certificates}
-        authority = authorities.pop()
-        if authority is None or authorities:
+        answerers = {self._answerer(certificate.issuer) for certificate in parsed.certificates}
+        answerer = answerers.pop()
+        if answerer is None or answerers:
             return unsuccessful(ocsp.OCSPResponseStatus.UNAUTHORIZED)
         try:
             if parsed.nonce is not None:
-                return OcspReply(await self._signed(authority, parsed, now))
-            kept = await self._kept_or_signed(authority, parsed, now)
+                return OcspReply((await _signed(answerer, parsed, now)).body)
+            kept = await self._kept_or_signed(answerer, parsed, now)
             self._kept_for.put(request, kept)
             return kept.reply(now)
         except CarddError as error:
-            _log.warning("ocsp.try_later", authority=authority.value, code=error.code, error=str(error))
+            _log.warning("ocsp.try_later", code=error.code, error=str(error))
             return unsuccessful(ocsp.OCSPResponseStatus.TRY_LATER)
 
-    def _is_current(self, kept: "_Kept", now: datetime) -> bool:
-        generation = self._generations[kept.authority]
-        return kept.generation == generation and kept.this_update <= now < kept.renew_at
+    def _answerer(self, issuer: IssuerKey) -> Answerer | None:
+        own = self._named.get(issuer)
+        if own is not None or self._others is None:
+            return own
+        return self._others.answerer(issuer)
 
-    async def _kept_or_signed(self, authority: CaName, request: ocspwire.Request, now: datetime) -> "_Kept":
+    async def _kept_or_signed(self, answerer: Answerer, request: ocspwire.Request, now: datetime) -> "_Kept":
         known = self._kept.get(request.certificates)
-        if known is not None and self._is_current(known, now):
+        if known is not None and known.holds(now):
             return known
+        serials = tuple(certificate.serial for certificate in request.certificates)
         # A revocation since the look-up makes the response good for its asker, but not for the next.
-        generation = self._generations[authority]
-        body = await self._signed(authority, request, now)
-        kept = _Kept(authority, generation, body, whole_second(now), self._policy.ocsp_validity)
+        mark = answerer.mark(serials, now)
+        kept = _Kept(answerer, serials, mark, await _signed(answerer, request, now), now)
         self._kept.put(request.certificates, kept)
         return kept
 
-    async def _signed(self, authority: CaName, request: ocspwire.Request, now: datetime) -> bytes:
-        responder = self._responders[authority]
-        drafts = [
-            self._draft(
-                responder, certificate, await self._lookup(authority, certificate.serial), request.nonce, now
-            )
-            for certificate in request.certificates
-        ]
-        response = ocspwire.UnsignedResponse.merge(drafts)
-        return response.signed(await sign_verified(responder.signer, response.to_be_signed))
 
-    def _draft(
-        self,
-        responder: Responder,
-        certificate: CertificateId,
-        status: CertificateStatus,
-        nonce: bytes | None,
-        now: datetime,
-    ) -> bytes:
-        this_update = whole_second(now)
-        is_revoked = status.status is Status.REVOKED
-        revoked_at = (status.revoked_at or this_update).replace(tzinfo=None) if is_revoked else None
-        builder = (
-            ocsp.OCSPResponseBuilder()
-            .add_response_by_hash(
-                issuer_name_hash=certificate.issuer.name_hash,
-                issuer_key_hash=certificate.issuer.key_hash,
-                serial_number=certificate.serial,
-                algorithm=certificate.issuer.algorithm.hash(),
-                cert_status=_CERT_STATUS[status.status],
-                this_update=this_update,
-                next_update=this_update + self._policy.ocsp_validity,
-                revocation_time=revoked_at,
-                revocation_reason=_REASON_FLAGS[status.reason] if is_revoked else None,
-            )
-            .responder_id(ocsp.OCSPResponderEncoding.HASH, responder.certificate)
-            .certificates([responder.certificate])
+class _Signed(NamedTuple):
+    """A signed response, and the narrowest of the times that its answers say."""
+
+    body: bytes
+    this_update: datetime
+    next_update: datetime
+
+
+async def _signed(answerer: Answerer, request: ocspwire.Request, now: datetime) -> _Signed:
+    said = [await answerer.say(certificate.serial, now) for certificate in request.certificates]
+    drafts = [
+        _draft(answerer, certificate, statement, request.nonce)
+        for certificate, statement in zip(request.certificates, said, strict=True)
+    ]
+    response = ocspwire.UnsignedResponse.merge(drafts, whole_second(now))
+    return _Signed(
+        response.signed(await sign_verified(answerer.signer, response.to_be_signed)),
+        max(statement.this_update for statement in said),
+        min(statement.next_update for statement in said),
+    )
+
+
+def _draft(
+    answerer: Answerer, certificate: CertificateId, statement: Statement, nonce: bytes | None
+) -> bytes:
+    revoked_at = statement.revoked_at
+    builder = (
+        ocsp.OCSPResponseBuilder()
+        .add_response_by_hash(
+            issuer_name_hash=certificate.issuer.name_hash,
+            issuer_key_hash=certificate.issuer.key_hash,
+            serial_number=certificate.serial,
+            algorithm=certificate.issuer.algorithm.hash(),
+            cert_status=_CERT_STATUS[statement.status],
+            this_update=statement.this_update,
+            next_update=statement.next_update,
+            revocation_time=None if revoked_at is None else revoked_at.replace(tzinfo=None),
+            revocation_reason=statement.reason,
         )
-        if nonce is not None:
-            builder = builder.add_extension(x509.OCSPNonce(nonce), critical=False)
-        return builder.sign(placeholder_key(responder.signer.public_key), hashes.SHA256()).public_bytes(
-            Encoding.DER
-        )
+        .responder_id(ocsp.OCSPResponderEncoding.HASH, answerer.certificate)
+        .certificates([answerer.certificate])
+    )
+    if nonce is not None:
+        builder = builder.add_extension(x509.OCSPNonce(nonce), critical=False)
+    key = placeholder_key(answerer.signer.public_key)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
 _CERT_STATUS = {
@@ -213,37 +193,31 @@ _CERT_STATUS = {
     Status.UNKNOWN: ocsp.OCSPCertStatus.UNKNOWN,
 }
 
-#: `unspecified` is left out, as in lists.
-_REASON_FLAGS: Mapping[RevocationReason, x509.ReasonFlags | None] = {
-    RevocationReason.UNSPECIFIED: None,
-    RevocationReason.KEY_COMPROMISE: x509.ReasonFlags.key_compromise,
-    RevocationReason.CA_COMPROMISE: x509.ReasonFlags.ca_compromise,
-    RevocationReason.AFFILIATION_CHANGED: x509.ReasonFlags.affiliation_changed,
-    RevocationReason.SUPERSEDED: x509.ReasonFlags.superseded,
-    RevocationReason.CESSATION_OF_OPERATION: x509.ReasonFlags.cessation_of_operation,
-    RevocationReason.PRIVILEGE_WITHDRAWN: x509.ReasonFlags.privilege_withdrawn,
-    RevocationReason.AA_COMPROMISE: x509.ReasonFlags.aa_compromise,
-}
-
 
 class _Kept:
     """A signed response, and what it is sent with."""
 
     def __init__(
-        self, authority: CaName, generation: int, body: bytes, this_update: datetime, validity: timedelta
+        self, answerer: Answerer, serials: tuple[int, ...], mark: Hashable, signed: _Signed, now: datetime
     ) -> None:
-        self.authority = authority
-        self.generation = generation
-        self.this_update = this_update
-        self.renew_at = this_update + validity / 2
-        self._body = body
-        self._next_update = this_update + validity
-        self._etag = f'"{sha256(body).hexdigest()}"'
+        self._answerer = answerer
+        self._serials = serials
+        self._mark = mark
+        self._signed = signed
+        self._signed_at = now
+        self._renew_at = now + (signed.next_update - now) / 2
+        self._etag = f'"{sha256(signed.body).hexdigest()}"'
+
+    def holds(self, now: datetime) -> bool:
+        """Tell whether it may be sent again: nothing has changed, and half its time is not over."""
+        in_time = self._signed_at <= now < self._renew_at
+        return in_time and self._answerer.mark(self._serials, now) == self._mark
 
     def reply(self, now: datetime) -> OcspReply:
         """Return it as it is answered now."""
-        max_age = max(0, int((self._next_update - now).total_seconds()))
-        return OcspReply(self._body, max_age, self.this_update, self._next_update, self._etag)
+        signed = self._signed
+        max_age = max(0, int((signed.next_update - now).total_seconds()))
+        return OcspReply(signed.body, max_age, signed.this_update, signed.next_update, self._etag)
 
 
 class _LruCache(Generic[K]):
@@ -258,6 +232,10 @@ class _LruCache(Generic[K]):
         if found is not None:
             self._kept.move_to_end(key)
         return found
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._kept.clear()
 
     def put(self, key: K, kept: _Kept) -> None:
         """Keep a response, and forget the one that was not used for longest."""

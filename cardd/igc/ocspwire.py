@@ -4,13 +4,13 @@
 """
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from enum import Enum
 from typing import Annotated, Literal, NamedTuple, Self
 
 from cryptography import x509
 from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import OCSPExtensionOID
 
@@ -106,13 +106,17 @@ class UnsignedResponse:
         self._basic = basic
 
     @classmethod
-    def merge(cls, drafts: Sequence[bytes]) -> Self:
-        """Put together responses of one certificate each, alike but for the certificate; DER OCSPResponses."""
+    def merge(cls, drafts: Sequence[bytes], produced_at: datetime) -> Self:
+        """Put together responses of one certificate each, alike but for the certificate; DER OCSPResponses.
+
+        They are said to be made at `produced_at` (UTC, whole seconds), whatever clock the drafts were made by.
+        """
         envelopes = [asn1.decode_der(_OcspResponse, draft) for draft in drafts]
         basics = [
             asn1.decode_der(_BasicOcspResponse, envelope.response_bytes.response) for envelope in envelopes
         ]
         merged = basics[0]
+        merged.response_data.produced_at = asn1.GeneralizedTime(produced_at)
         merged.response_data.responses = [one for basic in basics for one in basic.response_data.responses]
         return cls(envelopes[0], merged)
 
@@ -126,6 +130,12 @@ class UnsignedResponse:
         self._basic.signature = asn1.BitString(signature, 0)
         self._envelope.response_bytes.response = asn1.encode_der(self._basic)
         return asn1.encode_der(self._envelope)
+
+
+@asn1.sequence
+class _SubjectPublicKeyInfo:
+    algorithm: asn1.TLV
+    subject_public_key: asn1.BitString
 
 
 @asn1.sequence
@@ -233,10 +243,5 @@ def _nonce(extensions: Sequence[_Extension]) -> bytes | None:
 
 def _key_bits(certificate: x509.Certificate) -> bytes:
     """Return the contents of subjectPublicKey, without its tag, length and unused-bits byte."""
-    match certificate.public_key():
-        case rsa.RSAPublicKey() as key:
-            return key.public_bytes(Encoding.DER, PublicFormat.PKCS1)
-        case ec.EllipticCurvePublicKey() as key:
-            return key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-        case key:
-            raise TypeError(f"no CA has a key of type {type(key).__name__}")
+    encoded = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return asn1.decode_der(_SubjectPublicKeyInfo, encoded).subject_public_key.as_bytes()

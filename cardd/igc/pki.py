@@ -20,6 +20,7 @@ from cardd.custody.keys import KeyMaker, MadeKey
 from cardd.custody.policy import KeyUse
 from cardd.custody.registry import HolderKind, KeyIntents, claim, spki_hash
 from cardd.custody.tokens import TokenKeeper, TokenPurpose
+from cardd.igc.answerers import CertificateStatus, Responder, Status
 from cardd.igc.authority import Authority
 from cardd.igc.crl import RevocationReason, encode_entry
 from cardd.igc.distant import DistantOcsp, DistantPki
@@ -28,7 +29,7 @@ from cardd.igc.hierarchy import HierarchyBuilder, publishes_at, responder_renewa
 from cardd.igc.issuing import IssuedCertificate, Issuer, IssueRequest, serial_hex
 from cardd.igc.lint import Linter
 from cardd.igc.names import CaName, readable_name
-from cardd.igc.ocsp import CertificateStatus, OcspService, Responder, Status
+from cardd.igc.ocsp import OcspService
 from cardd.igc.policy import PkiPolicy
 from cardd.igc.publishing import CrlPublisher, PublisherParts
 from cardd.igc.tokensigner import TokenSigner
@@ -43,7 +44,8 @@ KeyProgress = Callable[[int, int], None]
 
 #: The parts of the policy that the CAs' names and keys follow, fixed once they exist.
 _FIXED = ("country", "organisation", "organisational_units", "ca_algorithm")
-_RESPONDER_ALGORITHM = {True: KeyAlgorithm.RSA_2048, False: KeyAlgorithm.EC_P256}
+#: Of the keys of OCSP responders, by whether the CAs' are RSA.
+RESPONDER_ALGORITHM = {True: KeyAlgorithm.RSA_2048, False: KeyAlgorithm.EC_P256}
 
 
 #: How long a machine waits at its start for another that makes the hierarchy, in seconds.
@@ -137,6 +139,11 @@ class Pki:
         if self._ocsp is None:
             raise RuntimeError("the PKI is not started")
         return self._ocsp
+
+    @property
+    def parts(self) -> PkiParts:
+        """What the PKI is made from."""
+        return self._parts
 
     @property
     def policy(self) -> PkiPolicy:
@@ -366,7 +373,7 @@ class Pki:
                 token,
                 responder_intent.key_id,
                 f"OCSP {name.code}",
-                _RESPONDER_ALGORITHM[algorithm.is_rsa],
+                RESPONDER_ALGORITHM[algorithm.is_rsa],
                 KeyUse.SIGN,
             )
             async with parts.store.transaction() as tx:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from cardd.errors import FieldProblem, InvalidFieldsError, NotFoundError
 from cardd.orders.compromise import KeyBlocks
 from cardd.orders.errors import NotActiveError
-from cardd.orders.filters import CertificateFilters, certificate_conditions, words_of
+from cardd.orders.filters import CertificateFilters, certificate_conditions, confines_of, sought_by
 from cardd.orders.forms import OrderFields
 from cardd.orders.habilitations import scope_of
 from cardd.orders.listing import rows_of_page
@@ -34,7 +34,7 @@ from cardd.orders.types import (
     RevocationRequest,
 )
 from cardd.orders.views import Views, selected_certificates
-from cardd.store.tables import orders
+from cardd.store.tables import certificates, orders
 from cardd.text import Text
 from cardd.vocabulary import Usage
 
@@ -64,8 +64,15 @@ class Certificates:
             conditions = certificate_conditions(filters, scope, now, self._views.notice)
             sorting = certificate_sorting(_sort_of(filters))
             selected = selected_certificates().add_columns(sorting.key.label("sort_key"))
-            words = words_of(filters.q)
-            rows = await rows_of_page(connection, selected, page, sorting, conditions=conditions, words=words)
+            rows = await rows_of_page(
+                connection,
+                selected,
+                page,
+                sorting,
+                conditions=conditions,
+                confines=confines_of(certificates, filters.structure, scope),
+                sought=sought_by(filters.q, scope),
+            )
         return page_of(rows, page, self._views.summary, lambda row: Position(row.sort_key, row.serial))
 
     async def get(self, serial: str, card: AuthorisingCard | None = None) -> CertificateView:

@@ -8,9 +8,13 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 from msgspec import Meta
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from cardd.orders.sorting import CertificateSort, OrderSort
 from cardd.orders.types import CertificateState, Offer, OrderState, StructureId
+from cardd.store.search import Sought
 from cardd.store.tables import certificates, orders
 from cardd.vocabulary import Usage
 
@@ -99,9 +103,30 @@ def certificate_conditions(
     return found
 
 
-def words_of(q: str | None) -> tuple[str, ...]:
-    """Return the words that are looked for, each by itself, without regard to case."""
-    return tuple(_folded(q).split()) if q else ()
+def confines_of(table: sa.Table, structure: str | None, scope: Scope | None) -> list[sa.ColumnElement[bool]]:
+    """Return in which structures the rows are that a list may show, as conditions that the structure's index answers.
+
+    They follow from the list's conditions, which say the same row by row; none where rows of any structure may do.
+    """
+    found: list[sa.ColumnElement[bool]] = []
+    if structure is not None:
+        found.append(table.c.structure_id == structure)
+    if scope is not None:
+        covered = table.c.structure_id.in_({grant.structure_id for grant in scope.grants})
+        own = table.c.card_serial == scope.card_serial
+        found.append(sa.or_(covered, own) if table is certificates else covered)
+    return found
+
+
+def sought_by(q: str | None, scope: Scope | None) -> Sought:
+    """Return what is looked for: each word by itself, without regard to case, in rows that the scope may hold.
+
+    The text of an order and of its certificate names its structure, that of a card's certificates the card.
+    """
+    words = tuple(_folded(q).split()) if q else ()
+    if scope is None:
+        return Sought(words)
+    return Sought(words, (scope.card_serial, *sorted({grant.structure_id for grant in scope.grants})))
 
 
 def search_text(parts: Sequence[str | None]) -> str:
@@ -116,13 +141,26 @@ def _common(
     return [_as_it_comes(table.c[name]) == str(value) for name, value in equal.items() if value is not None]
 
 
-def _as_it_comes(column: sa.Column[str]) -> sa.ColumnElement[str]:
-    """Return a column that is compared row by row, in the order of the list.
+class _as_it_comes(FunctionElement[str]):  # noqa: N801 (a function of SQL)
+    """A column that is compared row by row, in the order of the list.
 
     A list is read from the index of its order (`cardd.orders.sorting`), which ends as soon as the page is full. An
-    index of the column would find half the table, to be sorted for one page of it.
+    index of the column would find half the table, to be sorted for one page of it. PostgreSQL knows that by itself,
+    from how often each value occurs.
     """
-    return sa.func.coalesce(column, "")
+
+    inherit_cache = True
+    type = sa.Text()
+
+
+@compiles(_as_it_comes)
+def _not_from_an_index(element: _as_it_comes, compiler: SQLCompiler, **options: Any) -> str:
+    return f"coalesce({compiler.process(element.clauses, **options)}, '')"
+
+
+@compiles(_as_it_comes, "postgresql")
+def _as_is(element: _as_it_comes, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.clauses, **options)
 
 
 def _order_state(state: OrderState, now: datetime) -> sa.ColumnElement[bool]:

@@ -9,7 +9,7 @@ from cardd.errors import NotFoundError
 from cardd.events import EventType
 from cardd.orders.disposal import UnwantedKey, announce, destroy
 from cardd.orders.errors import OrderEndedError
-from cardd.orders.filters import OrderFilters, order_conditions, words_of
+from cardd.orders.filters import OrderFilters, confines_of, order_conditions, sought_by
 from cardd.orders.listing import rows_of_page
 from cardd.orders.ordering import Ordering, not_authorised
 from cardd.orders.paging import Page, PageRequest, Position, page_of
@@ -63,8 +63,15 @@ class Orders:
             conditions = order_conditions(filters, scope, self._parts.clock.now())
             sorting = order_sorting(filters.sort)
             selected = selected_orders().add_columns(sorting.key.label("sort_key"))
-            words = words_of(filters.q)
-            rows = await rows_of_page(connection, selected, page, sorting, conditions=conditions, words=words)
+            rows = await rows_of_page(
+                connection,
+                selected,
+                page,
+                sorting,
+                conditions=conditions,
+                confines=confines_of(orders, filters.structure, scope),
+                sought=sought_by(filters.q, scope),
+            )
         return page_of(rows, page, self._views.order, lambda row: Position(row.sort_key, row.id))
 
     async def get(self, order_id: str, card: AuthorisingCard | None = None) -> OrderView:

@@ -88,15 +88,27 @@ def paged(
 
     Which rows these are is found first, from an index alone; only they are then read whole.
     """
-    key, identifier = sorting.key, sorting.identifier
-    shown = sa.select(identifier).where(*conditions).order_by(*sorting.by).limit(page.limit + 1)
-    if page.cursor is not None:
-        by_name = not isinstance(key.type, UtcDateTime)
-        last = decode_cursor(page.cursor, by_name=by_name)
-        place = sa.tuple_(key, identifier)
-        before = sa.tuple_(sa.literal(last.key, key.type), sa.literal(last.id, identifier.type))
-        shown = shown.where(place < before if sorting.descending else place > before)
-    return selection.where(identifier.in_(shown)).order_by(*sorting.by)
+    shown = sa.select(sorting.identifier).where(*conditions, *after_cursor(page, sorting))
+    chosen = sorting.identifier.in_(shown.order_by(*sorting.by).limit(page.limit + 1))
+    return selection.where(chosen).order_by(*sorting.by)
+
+
+def after_cursor(page: PageRequest, sorting: Sorting) -> list[sa.ColumnElement[bool]]:
+    """Return the condition that a row comes after the page before; none on the first page.
+
+    Raises `InvalidFieldsError` naming `cursor`.
+    """
+    if page.cursor is None:
+        return []
+    last = decode_cursor(page.cursor, by_name=not isinstance(sorting.key.type, UtcDateTime))
+    place, before = _places(sorting, last)
+    return [place < before if sorting.descending else place > before]
+
+
+def up_to(sorting: Sorting, last: Position) -> sa.ColumnElement[bool]:
+    """Return the condition that a row comes no later than another."""
+    place, end = _places(sorting, last)
+    return place >= end if sorting.descending else place <= end
 
 
 def page_of(
@@ -109,6 +121,13 @@ def page_of(
         items=tuple(view(row) for row in shown),
         next_cursor=encode_cursor(position(shown[-1])) if more else None,
     )
+
+
+def _places(sorting: Sorting, other: Position) -> tuple[sa.Tuple, sa.Tuple]:
+    """Return a row's place in a list and another one, to be compared."""
+    key, identifier = sorting.key, sorting.identifier
+    there = sa.tuple_(sa.literal(other.key, key.type), sa.literal(other.id, identifier.type))
+    return sa.tuple_(key, identifier), there
 
 
 _INVALID = Text(

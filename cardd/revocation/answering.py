@@ -12,6 +12,7 @@ from cardd.revocation.holdings import Holdings
 from cardd.revocation.index import HeldFacts
 from cardd.revocation.jobs import list_path
 from cardd.revocation.names import spki_sha256
+from cardd.revocation.statements import ListStatement, in_force_only, statement_of
 from cardd.revocation.status import Cover, Target, standing, target_of
 from cardd.revocation.types import (
     ArchivedList,
@@ -41,6 +42,12 @@ class Answers:
         """Answer at once: a look-up in mapped memory, some microseconds."""
         now = self._parts.clock.now()
         return self._holdings.standing(issuer, now, policy or self._parts.policy).answer(serial)
+
+    def statement(self, issuer: SpkiHash, serial: int) -> ListStatement | None:
+        """Say what the lists in force make of a serial, under the settings' policy for lists that age."""
+        now = self._parts.clock.now()
+        standing = self._holdings.standing(issuer, now, in_force_only(self._parts.policy))
+        return statement_of(standing, serial, now, self._parts.renewal.assumed)
 
     async def batch(
         self, questions: Sequence[Question], policy: FreshnessPolicy | None = None

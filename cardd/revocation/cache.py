@@ -6,6 +6,7 @@ Its rooms: `holdings` (what is held now), `answering`, `renewals` (lists of othe
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from cryptography import x509
@@ -14,15 +15,16 @@ from cardd.errors import FieldProblem, InvalidFieldsError
 from cardd.events import EventType
 from cardd.revocation import sources
 from cardd.revocation.answering import Answers
-from cardd.revocation.cacheparts import CacheParts, RawList
+from cardd.revocation.cacheparts import CacheParts
 from cardd.revocation.errors import ListUnavailableError
 from cardd.revocation.fetching import unsupported
-from cardd.revocation.holdings import Holdings
+from cardd.revocation.holdings import Change, Holdings
 from cardd.revocation.index import HeldFacts
 from cardd.revocation.jobs import TidyJob, list_path
 from cardd.revocation.ownlists import OwnLists
 from cardd.revocation.renewals import Renewals
 from cardd.revocation.sources import NewSource, Source
+from cardd.revocation.statements import ListStatement
 from cardd.revocation.types import (
     ArchivedList,
     CrlId,
@@ -109,6 +111,10 @@ class RevocationCache:
         known = self._holdings.sources.get(source)
         return None if known is None else known.signer
 
+    def statement(self, issuer: SpkiHash, serial: int) -> ListStatement | None:
+        """Say what the lists in force make of a serial, for those who cannot be told how fresh it is; at once."""
+        return self._answers.statement(issuer, serial)
+
     async def archived(self, issuer: SpkiHash, at: datetime) -> list[ArchivedList]:
         """Return the lists of a CA that were in force at a past time: complete ones, and deltas that fit."""
         return await self._answers.archived(issuer, at)
@@ -123,7 +129,7 @@ class RevocationCache:
         """Return one list; raises `NotFoundError`."""
         return self._view(self._holdings.known(source), language)
 
-    def raw(self, source: str) -> RawList:
+    def file(self, source: str) -> Path:
         """Return the file of a list; raises `NotFoundError` or `ListUnavailableError`."""
         known = self._holdings.known(source)
         held = self._holdings.of(known.id)
@@ -133,13 +139,7 @@ class RevocationCache:
                     f"No list of {known.id} is held yet.", f"Aucune liste de {known.id} n’est encore détenue."
                 )
             )
-        facts = held.full
-        return RawList(
-            list_path(self._parts.directory, facts.sha256),
-            facts.sha256[:32],
-            facts.this_update,
-            facts.next_update,
-        )
+        return list_path(self._parts.directory, held.full.sha256)
 
     async def add(self, request: CrlRequest) -> CrlView:
         """Keep a list from now on; its first fetch begins at once and is not waited for."""
@@ -175,6 +175,11 @@ class RevocationCache:
         """Return the certificates of the CAs that the lists kept speak for."""
         return self._holdings.authorities()
 
+    @property
+    def revision(self) -> int:
+        """A number that grows with each change of the lists kept, or of what is known of them."""
+        return self._holdings.revision
+
     async def remove(self, source: str) -> None:
         """Forget a list and its archive; raises `NotFoundError` or `SourceFixedError`."""
         await self._holdings.remove(self._holdings.known(source))
@@ -199,12 +204,14 @@ class RevocationCache:
 
     async def tell_ages(self) -> None:
         """Publish an event for every list whose freshness has changed since the last one."""
-        now = self._parts.clock.now()
         for source in self._holdings.sources.all():
-            state = self._holdings.freshness(source, now)
-            if state is not source.told_state:
-                changed = source._replace(told_state=state)
-                await self._holdings.change(source, changed, EventType.CRL_AGED, state=state)
+            await self._holdings.change(source.id, self._aged)
+
+    def _aged(self, source: Source) -> Change | None:
+        state = self._holdings.freshness(source, self._parts.clock.now())
+        if state is source.told_state:
+            return None
+        return Change(source._replace(told_state=state), EventType.CRL_AGED, {"state": state})
 
     async def follow_local(self) -> None:
         """Take every list in that the local PKI publishes, until cancelled."""
@@ -250,7 +257,11 @@ class RevocationCache:
             if known is None:
                 await self._holdings.add(new)
             elif known.described != new:
-                await self._holdings.change(known, known.redescribed(new), None)
+                await self._holdings.change(new.id, partial(_redescribed, new=new))
+
+
+def _redescribed(source: Source, new: NewSource) -> Change:
+    return Change(source.redescribed(new))
 
 
 def _check_urls(urls: Sequence[str], name: str, *, required: bool) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import NamedTuple, Protocol
@@ -34,15 +34,6 @@ class LocalLists(Protocol):
     def current(self) -> Sequence[LocalList]:
         """Return the complete lists as published last."""
         ...
-
-
-class RawList(NamedTuple):
-    """A list as held, for those who want the file."""
-
-    path: Path
-    etag: str
-    this_update: datetime
-    next_update: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -148,7 +148,8 @@ class Fetcher:
         except aiohttp.ClientProxyConnectionError:
             raise _proxy_failed("no connection") from None
         except aiohttp.ClientConnectorError as error:
-            reason = error.os_error.strerror or type(error.os_error).__name__
+            number = error.os_error.errno  # asyncio's own words for it name its internals
+            reason = type(error.os_error).__name__ if number is None else os.strerror(number)
             raise _unreachable(url, "connection", reason) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _unreachable(url, "connection", str(error) or type(error).__name__) from None

@@ -4,9 +4,12 @@ Everything that changes a source or the index ends with `see`, so that the next 
 """
 
 import asyncio
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 import structlog
 from cryptography import x509
@@ -27,6 +30,14 @@ from cardd.text import Text
 _log = structlog.get_logger(__name__)
 
 
+class Change(NamedTuple):
+    """What becomes of a source, and the event that tells of it."""
+
+    source: Source
+    event: EventType | None = None
+    told: Mapping[str, object] = MappingProxyType({})
+
+
 class Holdings:
     """The lists held and the sources they come from."""
 
@@ -37,6 +48,9 @@ class Holdings:
         self._reader: IndexReader | None = None
         self.covers: dict[SpkiHash, tuple[Cover, ...]] = {}
         self.held = self._nothing()
+        #: Grows with each state of sources and index that is answered from.
+        self.revision = 0
+        self._turn = asyncio.Lock()
         self._standings: dict[tuple[SpkiHash, FreshnessPolicy], Standing] = {}
 
     async def open(self) -> None:
@@ -77,6 +91,7 @@ class Holdings:
         lists = {source.id: snapshot.lists[source.id] for source in known if source.id in snapshot.lists}
         self.held = Held(lists, snapshot.tables, stale_at, self._parts.renewal.assumed)
         self.covers = covers_of(known)
+        self.revision += 1
         self._standings.clear()
 
     def standing(self, issuer: SpkiHash, now: datetime, policy: FreshnessPolicy) -> Standing:
@@ -132,15 +147,25 @@ class Holdings:
         await self.indexer.perform(RemoveJob(source=source.id))
         self.see()
 
-    async def change(self, before: Source, changed: Source, event: EventType | None, **data: object) -> None:
-        """Store a changed source, with the event that tells of it."""
-        async with self._parts.store.transaction() as tx:
-            await self.sources.update(tx, changed)
-            if event is not None:
-                tx.publish(event, f"crl:{before.id}", **data)
-        if self.sources.get(before.id) is not None:
-            self.sources.remember(changed)
-        self.see()
+    async def change(self, source: CrlId, alter: Callable[[Source], Change | None]) -> Source | None:
+        """Store what `alter` makes of a source as it is now; it returns None where nothing is to be changed.
+
+        Changes follow one another, so that none undoes what another has just noted. Returns the source as it is then;
+        None where it is not kept any more.
+        """
+        async with self._turn:
+            before = self.sources.get(source)
+            change = None if before is None else alter(before)
+            if change is None:
+                return before
+            async with self._parts.store.transaction() as tx:
+                await self.sources.update(tx, change.source)
+                if change.event is not None:
+                    tx.publish(change.event, f"crl:{source}", **change.told)
+            if self.sources.get(source) is not None:
+                self.sources.remember(change.source)
+            self.see()
+            return change.source
 
     async def take_file(self, source: Source, path: Path, *, delta: bool) -> ListFacts:
         """Have a file verified and indexed in the place of what is held, and remove it.

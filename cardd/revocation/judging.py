@@ -6,8 +6,9 @@ from datetime import datetime
 from cardd.revocation.domains import DOMAIN_NAMES, Domain
 from cardd.revocation.facts import CertificateFacts
 from cardd.revocation.findings import Finding, FindingCode, Place, Severity, about
+from cardd.revocation.reasonwords import REASON_WORDS
 from cardd.revocation.recognition import IGC_CPS_END
-from cardd.revocation.types import Decision, Freshness, RevocationAnswer, Status
+from cardd.revocation.types import Decision, Freshness, Reason, RevocationAnswer, Status
 from cardd.revocation.verdicts import CertificateUse, Result, RevocationMode
 from cardd.text import Text
 
@@ -220,22 +221,22 @@ def unfit_signer(place: Place) -> Finding:
 
 
 def _revoked(answer: RevocationAnswer, place: Place, moment: datetime) -> Finding:
-    since, reason = answer.revoked_at, answer.reason or "unspecified"
+    since, reason = answer.revoked_at, REASON_WORDS[answer.reason or Reason.UNSPECIFIED]
     when_en = f" on {since:%Y-%m-%d %H:%M:%S} UTC" if since is not None else ""
     when_fr = f" le {since:%d/%m/%Y %H:%M:%S} UTC" if since is not None else ""
     if since is not None and since > moment:
         return about(
             FindingCode.REVOKED_LATER,
             place,
-            f"{{it}} was not revoked at that time; it was revoked later{when_en} ({reason}).",
-            f"{{it}} n’était pas révoqué à ce moment ; il l’a été plus tard,{when_fr} ({reason}).",
+            f"{{it}} was not revoked at that time; it was revoked later{when_en} ({reason.en}).",
+            f"{{it}} n’était pas révoqué à ce moment ; il l’a été plus tard,{when_fr} ({reason.fr}).",
             severity=Severity.WARNING,
         )
     return about(
         FindingCode.REVOKED,
         place,
-        f"{{it}} was revoked{when_en} ({reason}).",
-        f"{{it}} a été révoqué{when_fr} ({reason}).",
+        f"{{it}} was revoked{when_en} ({reason.en}).",
+        f"{{it}} a été révoqué{when_fr} ({reason.fr}).",
         advice=Text("Do not accept it.", "Ne l’acceptez pas."),
     )
 

@@ -25,6 +25,7 @@ from cardd.revocation.elements import (
 )
 from cardd.revocation.errors import ListRefusedError
 from cardd.revocation.names import point_names, urls_of
+from cardd.text import Text
 
 E = TypeVar("E", bound=x509.ExtensionType)
 
@@ -99,13 +100,27 @@ def parse(content: Content) -> ParsedList:
     try:
         der, was_pem = _as_der(content)
         return _cut(der, was_pem=was_pem)
+    except _NotWholeError as error:
+        raise _malformed(error.why) from None
     except (ValueError, IndexError, TypeError) as error:
         shown = str(error)[:120] or type(error).__name__
-        raise ListRefusedError.of(
-            "malformed",
-            f"What was received is not a whole revocation list ({shown}).",
-            f"Ce qui a été reçu n’est pas une liste de révocation entière ({shown}).",
-        ) from None
+        raise _malformed(Text(shown, shown)) from None
+
+
+class _NotWholeError(ValueError):
+    """Bytes are not one list, for a reason that is known here."""
+
+    def __init__(self, english: str, french: str) -> None:
+        super().__init__(english)
+        self.why = Text(english, french)
+
+
+def _malformed(why: Text) -> ListRefusedError:
+    return ListRefusedError.of(
+        "malformed",
+        f"What was received is not a whole revocation list ({why.en}).",
+        f"Ce qui a été reçu n’est pas une liste de révocation entière ({why.fr}).",
+    )
 
 
 def facts_of(parsed: ParsedList, entries: int) -> ListFacts:
@@ -165,14 +180,18 @@ def _as_der(content: Content) -> tuple[Content, bool]:
         return content, False
     found = _PEM.search(content)
     if found is None:
-        raise ValueError("neither DER nor PEM" if content else "nothing at all")
+        if not content:
+            raise _NotWholeError("nothing at all", "rien du tout")
+        raise _NotWholeError("neither DER nor PEM", "ni DER ni PEM")
     return base64.b64decode(b"".join(found[1].split()), validate=True), True
 
 
 def _cut(der: Content, *, was_pem: bool) -> ParsedList:
     start, end = contents(der, 0, SEQUENCE)
-    if end != len(der):
-        raise ValueError("it is cut short" if end > len(der) else "something follows it")
+    if end > len(der):
+        raise _NotWholeError("it is cut short", "elle est tronquée")
+    if end < len(der):
+        raise _NotWholeError("something follows it", "quelque chose la suit")
     tbs_start, tbs_end = contents(der, start, SEQUENCE)
     at = tbs_start
     if der[at] == INTEGER:
@@ -188,7 +207,7 @@ def _cut(der: Content, *, was_pem: bool) -> ParsedList:
         entries = contents(der, at, SEQUENCE)
         rest = entries[1]
     if entries[1] > tbs_end or tbs_end > end:
-        raise ValueError("its lengths do not agree")
+        raise _NotWholeError("its lengths do not agree", "ses longueurs ne concordent pas")
     without = sequence(bytes(der[tbs_start:at]) + bytes(der[rest:tbs_end]))
     head = sequence(without + bytes(der[tbs_end:end]))
     return ParsedList(der, der[start:tbs_end], x509.load_der_x509_crl(head), entries, was_pem)

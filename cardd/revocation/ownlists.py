@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cardd.events import EventType
 from cardd.revocation.cacheparts import CacheParts, LocalList
-from cardd.revocation.holdings import Holdings
-from cardd.revocation.sources import NewSource
+from cardd.revocation.holdings import Change, Holdings
+from cardd.revocation.sources import NewSource, Source
 from cardd.revocation.status import end_of
 from cardd.revocation.types import Freshness
 
@@ -43,20 +43,20 @@ class OwnLists:
         source = self._holdings.sources.get(local.id)
         if source is None:
             source = await self._holdings.add(NewSource(local.id, "local", local.signer))
-        source = source._replace(signer=local.signer)
+        signer = local.signer
         path = self._parts.directory / "incoming" / f"{os.urandom(16).hex()}.part"
         await asyncio.to_thread(_write, path, local.der)
-        facts = await self._holdings.take_file(source, path, delta=False)
+        facts = await self._holdings.take_file(source._replace(signer=signer), path, delta=False)
         now = self._parts.clock.now()
         left = end_of(facts, self._parts.renewal.assumed) - now
-        changed = source._replace(
-            confirmed_at=now,
-            stale_at=now + left * self._parts.renewal.stale_after,
-            told_state=Freshness.FRESH,
-        )
-        await self._holdings.change(
-            source, changed, EventType.CRL_UPDATED, number=facts.number, state=Freshness.FRESH
-        )
+        stale_at = now + left * self._parts.renewal.stale_after
+
+        def taken(before: Source) -> Change:
+            fresh = Freshness.FRESH
+            changed = before._replace(signer=signer, confirmed_at=now, stale_at=stale_at, told_state=fresh)
+            return Change(changed, EventType.CRL_UPDATED, {"number": facts.number, "state": fresh})
+
+        await self._holdings.change(source.id, taken)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -16,7 +16,7 @@ from cardd.revocation.cacheparts import CacheParts
 from cardd.revocation.errors import FetchFailedError, ListRefusedError
 from cardd.revocation.fetching import Validators, unsupported
 from cardd.revocation.flights import Flights
-from cardd.revocation.holdings import Holdings
+from cardd.revocation.holdings import Change, Holdings
 from cardd.revocation.lists import ListFacts
 from cardd.revocation.sources import Failure, Source
 from cardd.revocation.status import end_of, freshness_of
@@ -156,39 +156,41 @@ class Renewals:
             end = min(end, end_of(held.delta, policy.assumed))
         plan = renewal.after_success(now, end, policy, self._parts.random)
         state = freshness_of(held, plan.stale_at, now, policy.assumed)
-        before = self._holdings.known(source.id)
-        recorded = before._replace(
-            validators=source.validators,
-            confirmed_at=now,
-            next_fetch_at=plan.next_fetch_at,
-            stale_at=plan.stale_at,
-            failures=0,
-            last_error=None if problem is None else Failure(code=_code(problem), text=problem.detail),
-            told_state=state,
-        )
-        event = EventType.CRL_UPDATED if changed or state is not before.told_state else None
-        await self._holdings.change(before, recorded, event, number=facts.number, state=state)
-        return recorded
+
+        def recorded(before: Source) -> Change:
+            after = before._replace(
+                validators=source.validators,
+                confirmed_at=now,
+                next_fetch_at=plan.next_fetch_at,
+                stale_at=plan.stale_at,
+                failures=0,
+                last_error=None if problem is None else Failure(code=_code(problem), text=problem.detail),
+                told_state=state,
+            )
+            event = EventType.CRL_UPDATED if changed or state is not before.told_state else None
+            return Change(after, event, {"number": facts.number, "state": state})
+
+        return await self._holdings.change(source.id, recorded) or self._holdings.known(source.id)
 
     async def _record_failure(self, source_id: CrlId, error: Exception) -> None:
-        before = self._holdings.sources.get(source_id)
-        if before is None:
-            return
         now, held = self._parts.clock.now(), self._holdings.of(source_id)
         detail = error.detail if isinstance(error, CarddError) else Text(str(error), str(error))
-        failures = before.failures + 1
         end = None if held is None else end_of(held.full, self._parts.renewal.assumed)
         wish = error.retry_after if isinstance(error, FetchFailedError) else None
-        changed = before._replace(
-            failures=failures,
-            last_error=Failure(code=_code(error), text=detail),
-            next_fetch_at=renewal.after_failure(
+
+        def recorded(before: Source) -> Change:
+            failures = before.failures + 1
+            next_fetch_at = renewal.after_failure(
                 now, failures, end, policy=self._parts.renewal, random=self._parts.random, wish=wish
-            ),
-        )
-        await self._holdings.change(
-            before, changed, EventType.CRL_FETCH_FAILED, code=_code(error), failures=failures
-        )
+            )
+            after = before._replace(
+                failures=failures,
+                last_error=Failure(code=_code(error), text=detail),
+                next_fetch_at=next_fetch_at,
+            )
+            return Change(after, EventType.CRL_FETCH_FAILED, {"code": _code(error), "failures": failures})
+
+        await self._holdings.change(source_id, recorded)
 
 
 def _code(error: Exception) -> str:

@@ -37,6 +37,9 @@ _STATEMENT_SECONDS = 30.0
 _RECONNECT_SECONDS = 0.5
 _MIGRATION_SECONDS = 600.0
 
+#: What a session reads is small: workers that are started and code that is compiled for it take longer than it does.
+_PLANNING = {"jit": "off", "max_parallel_workers_per_gather": "0"}
+
 #: Limits of every session, by which a machine that hangs or vanishes lets go of what it holds. Milliseconds where
 #: nothing else is said; those of TCP are in seconds (PostgreSQL manual, §20.3.2 and §20.11.1).
 _SESSION = {
@@ -93,7 +96,12 @@ class SharedDatabase(msgspec.Struct, frozen=True, kw_only=True):
             StoreUnavailableError: the database does not let us in.
         """
         password = await asyncio.to_thread(self._password)
-        settings = {**_SESSION, "application_name": name, "statement_timeout": str(int(seconds * 1000))}
+        settings = {
+            **_SESSION,
+            **_PLANNING,
+            "application_name": name,
+            "statement_timeout": str(int(seconds * 1000)),
+        }
         try:
             return await asyncpg.connect(
                 self.url,

@@ -405,6 +405,17 @@ authorities = sa.Table(
     ),
 )
 
+#: OCSP responders that are no CA's own, by what they answer from.
+responders = sa.Table(
+    "responders",
+    metadata,
+    _text("name", primary_key=True, comment="lists: the revocation lists kept of others"),
+    _text("token_serial"),
+    _text("key_id"),
+    sa.Column("spki", sa.LargeBinary, nullable=False),
+    _text("certificate_serial", sa.ForeignKey("certificates.serial")),
+)
+
 crls = sa.Table(
     "crls",
     metadata,

@@ -3,11 +3,19 @@ signed by another for a CA (indirect), under keys on P-256, P-384 and Ed25519.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from certomancer.registry import ArchLabel, CertLabel, CertomancerConfig, PKIArchitecture, ServiceLabel
+from certomancer.registry import (
+    ArchLabel,
+    CertLabel,
+    CertomancerConfig,
+    KeyLabel,
+    PKIArchitecture,
+    ServiceLabel,
+)
+from certomancer.services import CRLBuilder, choose_signed_digest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -41,6 +49,21 @@ class ForeignPki:
     def crl(self, label: str, at: datetime = MOMENT) -> bytes:
         """Return a list as of a moment, DER."""
         der: bytes = self.architecture.service_registry.get_crl(ServiceLabel(label), at_time=at).dump()
+        return der
+
+    def whole_crl(self, at: datetime = MOMENT) -> bytes:
+        """Return what the CA `direct` has revoked as of a moment, for a week, without a distribution point; DER."""
+        issuer = self.architecture.get_cert(CertLabel("direct"))
+        key = self.architecture.key_set.get_asym_key(KeyLabel("direct"))
+        info = self.architecture.service_registry.get_crl_repo_info(ServiceLabel("whole"))
+        builder = CRLBuilder(
+            issuer_name=issuer.subject,
+            issuer_key=key.private,
+            signature_algo=choose_signed_digest("sha256", key.public),
+            authority_key_identifier=issuer.key_identifier_value,
+        )
+        revoked = self.architecture.get_revoked_certs_at_time(at, info)
+        der: bytes = builder.build_crl(1, at, at + timedelta(days=7), revoked).dump()
         return der
 
     def url(self, label: str) -> str:
@@ -91,6 +114,7 @@ def _configuration() -> dict[str, Any]:
                 "services": {
                     "crl-repo": {
                         "roots": _list("root"),
+                        "whole": _list("direct"),
                         "directs": _list("direct", **{"crl-type": "user-only"}),
                         "by-key": _list("direct", **{"covered-reasons": ["key_compromise"]}),
                         "by-rest": _list("direct", **{"covered-reasons": rest}),

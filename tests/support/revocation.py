@@ -18,6 +18,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
@@ -108,7 +109,7 @@ class Ca:
         entries: Sequence[x509.RevokedCertificate] = (),
         extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
         base: int | None = None,
-        aki: ec.EllipticCurvePublicKey | None = None,
+        aki: CertificateIssuerPublicKeyTypes | None = None,
         pss: bool = False,
     ) -> bytes:
         """Sign a list; DER."""

@@ -14,7 +14,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cardd.clock import ManualClock
 from cardd.errors import NotFoundError
-from cardd.revocation.cacheparts import RawList
 from cardd.revocation.policies import FRESHNESS_POLICIES
 from cardd.revocation.sources import NewSource
 from cardd.revocation.trust import TrustStore
@@ -79,7 +78,7 @@ class FakeRevocation:
     def get(self, source: str, language: Language = "en") -> CrlView:
         raise NotFoundError.of(Text("revocation list", "liste de révocation"), source)
 
-    def raw(self, source: str) -> RawList:
+    def file(self, source: str) -> Path:
         raise NotFoundError.of(Text("revocation list", "liste de révocation"), source)
 
     def authorities(self) -> list[x509.Certificate]:

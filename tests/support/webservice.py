@@ -401,6 +401,13 @@ class Pki:
 
 
 @dataclass
+class ListOcsp:
+    """The OCSP responder for lists of others, off at first."""
+
+    certificate: x509.Certificate | None = None
+
+
+@dataclass
 class Running:
     """A web service that is being served; calls are the owner's unless they say otherwise."""
 
@@ -478,6 +485,7 @@ async def make_services(directory: Path, **replaced: Any) -> Services:
         "orders": Orders(store),
         "certificates": Certificates(),
         "pki": Pki(),
+        "list_ocsp": ListOcsp(),
         "keys": Keys(),
         "revocation": validating.revocation,
         "learner": Learner(validating.trust, kept),

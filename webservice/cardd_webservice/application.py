@@ -71,7 +71,10 @@ def _add_routes(application: web.Application) -> dict[web.AbstractRoute, Demand]
     demands: dict[web.AbstractRoute, Demand] = {}
     for operation in OPERATIONS:
         handler = handler_of(operation)
-        demands[router.add_route(operation.method, operation.full_path, handler)] = operation.demand
+        # Of a file its validators and its size may be asked for alone (RFC 9110 §9.3.2).
+        methods = (hdrs.METH_GET, hdrs.METH_HEAD) if operation.answers is bytes else (operation.method,)
+        for method in methods:
+            demands[router.add_route(method, operation.full_path, handler)] = operation.demand
     for path, document, scopes in (
         (documents.OPENAPI_PATH, documents.openapi, ANY_SCOPE),
         (documents.METRICS_PATH, documents.metrics, READ),

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from cardd.errors import NotFoundError
 from cardd.igc.chain import every_authority, p7b
-from cardd.igc.names import CaName
+from cardd.igc.names import LIST_RESPONDER, CaName
 from cardd.igc.ocsp import OcspReply
 from cardd.igc.publishing import ListKind
 from cardd.text import Text
@@ -46,10 +46,14 @@ async def crl(request: web.Request) -> web.Response:
 
 
 async def certificate(request: web.Request) -> web.Response:
-    """Answer `/AC/{name}.cer`, DER (RFC 2585 §4.1)."""
+    """Answer `/AC/{name}.cer`, DER (RFC 2585 §4.1): of a CA, or of the OCSP responder for lists of others."""
     given = request.match_info["name"]
     services = request.app[SERVICES]
-    found = services.pki.authorities[_published(services, given)].certificate
+    responder = services.list_ocsp.certificate
+    if given == LIST_RESPONDER and responder is not None:
+        found = responder
+    else:
+        found = services.pki.authorities[_published(services, given)].certificate
     der = found.public_bytes(Encoding.DER)
     made, filename = found.not_valid_before_utc, f"{given}.cer"
     return _answered(request, _Document(der, sha256(der).hexdigest(), CERTIFICATE_TYPE, made, filename))

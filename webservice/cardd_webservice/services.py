@@ -59,7 +59,6 @@ from cardd.orders.types import (
     RevocationRequest,
     StructureView,
 )
-from cardd.revocation.cacheparts import RawList
 from cardd.revocation.domains import TrustedAuthority, TrustScope
 from cardd.revocation.types import (
     CrlRequest,
@@ -306,6 +305,15 @@ class Pki(Protocol):
         ...
 
 
+class ListOcsp(Protocol):
+    """The OCSP responder for lists of others."""
+
+    @property
+    def certificate(self) -> x509.Certificate | None:
+        """Its certificate, there while it answers."""
+        ...
+
+
 class Keys(Protocol):
     """Keys and tokens, as their owner sees them and decides about them."""
 
@@ -393,7 +401,7 @@ class Revocation(Protocol):
         """Return one list."""
         ...
 
-    def raw(self, source: str) -> RawList:
+    def file(self, source: str) -> Path:
         """Return the file of a list."""
         ...
 
@@ -528,6 +536,7 @@ class Services:
     orders: Orders
     certificates: Certificates
     pki: Pki
+    list_ocsp: ListOcsp
     keys: Keys
     revocation: Revocation
     learner: Learner

@@ -14,12 +14,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from cardd.clock import SystemClock
 from cardd.igc import chain
+from cardd.igc.answerers import CertificateStatus, Responder, Status
 from cardd.igc.crl import CrlBuilder, Entries, RevocationReason, SignedCrl, encode_entry
 from cardd.igc.hierarchy import HierarchyBuilder
 from cardd.igc.issuing import IssuedCertificate
 from cardd.igc.lint import Linter
 from cardd.igc.names import CaName
-from cardd.igc.ocsp import CertificateStatus, OcspService, Responder, Status
+from cardd.igc.ocsp import OcspService
 from cardd.igc.profiles import ProfileName
 from tests.support.igc import TestPki, build_pki, ec_signer, policy_for_tests, request_for, rsa_signer
 

@@ -10,11 +10,11 @@ from cryptography import x509
 
 from cardd.clock import ManualClock
 from cardd.igc import publishing
+from cardd.igc.answerers import Status
 from cardd.igc.crl import RevocationReason
 from cardd.igc.errors import PolicyError
 from cardd.igc.issuing import serial_hex
 from cardd.igc.names import CaName
-from cardd.igc.ocsp import Status
 from cardd.igc.pki import Pki, Recorded
 from cardd.igc.policy import CaKeyAlgorithm
 from cardd.igc.profiles import ProfileName

@@ -77,6 +77,18 @@ async def test_fresh_stale_and_expired_are_told_apart_and_told_as_events(empty: 
     assert told == ["stale", "expired"]
 
 
+async def test_what_is_noted_of_a_list_at_once_is_all_kept_and_an_age_is_told_once(empty: Bench) -> None:
+    source = await _hold(empty, empty.ca.crl(5))
+    empty.server.on("/list.crl", b"<html>")
+    empty.clock.advance(WEEK)
+    await asyncio.gather(*(empty.cache.tell_ages() for _ in range(3)), empty.due())
+    await empty.cache.tell_ages()
+    told = [e.data["state"] for e in await empty.store.events_after(0) if e.type is EventType.CRL_AGED]
+    assert told == ["expired"]
+    view = empty.cache.get(source)
+    assert (view.failures, view.last_error_code) == (1, "malformed")
+
+
 @pytest.mark.parametrize(
     ("policy", "hours", "status", "decision"),
     [

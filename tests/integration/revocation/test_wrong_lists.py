@@ -171,7 +171,7 @@ async def test_pem_where_der_is_due_is_taken_and_noted(held: Bench) -> None:
     await _take(held, b"some text before\n" + pem)
     (source,) = held.cache.lists()
     assert source.notes == ("pem",)
-    assert x509.load_der_x509_crl(held.cache.raw(source.id).path.read_bytes()) == x509.load_pem_x509_crl(pem)
+    assert x509.load_der_x509_crl(held.cache.file(source.id).read_bytes()) == x509.load_pem_x509_crl(pem)
 
 
 async def test_a_list_without_next_update_is_not_valid_for_ever(held: Bench) -> None:

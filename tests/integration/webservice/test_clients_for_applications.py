@@ -52,6 +52,18 @@ async def test_status_comes_single_and_in_batches(client: AsyncClient) -> None:
     assert [each.status for each in batch] == [Status.GOOD, Status.GOOD]
 
 
+@pytest.mark.parametrize("limit", [("_PIECE", 2), ("_PIECE_CHARACTERS", 1)])
+async def test_any_number_of_certificates_is_asked_for_in_pieces(
+    client: AsyncClient, service: Running, monkeypatch: pytest.MonkeyPatch, limit: tuple[str, int]
+) -> None:
+    monkeypatch.setattr(f"cardd.client.revocation.{limit[0]}", limit[1])
+    certificates = [small_pki().ca.pem.encode()] * 5
+    assert len(await client.revocation.statuses_of(certificates)) == 5
+    assert await client.revocation.statuses_of([]) == ()
+    synchronous = Client(service.address, service.token).revocation
+    assert len(await asyncio.to_thread(synchronous.statuses_of, certificates)) == 5
+
+
 async def test_trust_comes_as_a_list_and_as_files(client: AsyncClient) -> None:
     shown = await client.revocation.trust()
     assert any("inactive depuis janvier 2021" in each.reason for each in shown)

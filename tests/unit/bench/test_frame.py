@@ -1,17 +1,20 @@
 """The benchmarks' frame: rounds alternate, targets are judged, runs are compared, charts are drawn."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
 import msgspec
 import pytest
 
+from bench.charts import growth
 from bench.check import regressions
 from bench.frame import (
     Asked,
     Case,
+    Cost,
     Curve,
     Group,
     Line,
@@ -19,15 +22,18 @@ from bench.frame import (
     Pair,
     Points,
     Result,
+    Shares,
     Target,
     Work,
+    account,
     measure,
     perform,
     trace,
 )
 from bench.groups import GROUPS
-from bench.page import charts, page, times_better
+from bench.page import charts, merged, most, page, times_better
 from bench.report import Report, cells, report_of, table
+from bench.spending import CLIENTS, LOOP, THREADS
 
 
 def case(target: Target, rounds: int = 5) -> Case:
@@ -127,10 +133,51 @@ def test_a_ratio_that_is_clearly_worse_is_a_regression(
     assert len(list(regressions(*reports))) == found
 
 
+def test_a_case_that_fails_now_is_a_regression_and_one_that_lacks_its_peer_is_not() -> None:
+    then = report_of([result_of(1.0, Target("ratio", "at least", 1))])
+
+    def now(work: Pair | Missing) -> Report:
+        group = Group("a", [then.results[0].case], lambda _: nullcontext({"a/b": work}))
+        asked = Asked(Path(), ["a/b"], None)
+        return report_of(list(perform(group, asked, rounds=1, progress=str)))
+
+    def fail() -> float:
+        raise RuntimeError("no token")
+
+    assert list(regressions(then, now(Pair(fail)))) == ["a/b: it failed: RuntimeError no token"]
+    assert list(regressions(then, now(Missing("no peer")))) == []
+
+
+def test_a_run_of_some_cases_leaves_the_others_of_the_same_machine() -> None:
+    named = [each.name for group in GROUPS for each in group.declared if isinstance(each, Case)][:3]
+    target = Target("ratio", "at least", 1)
+
+    def ran(names: list[str], ratio: float) -> Report:
+        cases = [Case(name=name, ours=name, unit="ms", target=target, rounds=1) for name in names]
+        return report_of([measure(each, Pair(partial(float, ratio), lambda: 1.0)) for each in cases])
+
+    both = merged(ran(named[:2], 1.0), ran(named[:0:-1], 2.0))
+    assert [(each.case.name, each.median) for each in both.results] == [
+        (named[0], 1.0), (named[1], 2.0), (named[2], 2.0),
+    ]  # fmt: skip
+    elsewhere = msgspec.structs.replace(ran(named[2:], 3.0), machine="another")
+    assert merged(both, elsewhere) == elsewhere
+
+
+def test_names_of_lines_that_end_at_the_same_place_are_drawn_apart() -> None:
+    points = [(10, {"one": 1.0, "two": 1.0}), (100, {"one": 2.0, "two": 2.0})]
+    root = ElementTree.fromstring(growth("Growth", "rows", "ms", points))  # noqa: S314 (our own)
+    places = {each.text: float(each.attrib["y"]) for each in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert abs(places["one"] - places["two"]) > 12
+
+
 def test_the_page_takes_a_run_between_its_marks_and_charts_are_well_formed() -> None:
     curve = Curve(name="a/c", title="Growth & more", x="rows", unit="ms", sizes=(10, 100))
     line = Line(curve=curve, points=((10, {"one": 0.5, "two": 3.0}), (100, {"one": 5.0, "two": 4.0})))
-    report = report_of([result_of(4.0, Target("ratio", "at least", 2)), line])
+    cost = Cost(name="a/d", what="one answer")
+    spent = account(cost, Shares(lambda: {LOOP: 0.5, THREADS: 0.5, CLIENTS: 0.25}))
+    report = report_of([result_of(4.0, Target("ratio", "at least", 2)), line, spent])
+    report = msgspec.structs.replace(report, cores=2)
     assert times_better(report.results[0]) == 2.0
     drawn = charts(report)
     assert set(drawn) == {"a-c.svg", "targets.svg"}
@@ -141,8 +188,10 @@ def test_the_page_takes_a_run_between_its_marks_and_charts_are_well_formed() -> 
     assert text.startswith("before ")
     assert text.endswith(" after")
     assert "| ours | 4 ms | theirs: 1 ms | 4 (4–4) | ≥ 2 × | yes |" in text
+    assert "| one answer | 0.5 | 0.5 | 0.25 | 1.25 | 1,000 |" in text
+    assert most({LOOP: 0.5, CLIENTS: 3.5}, cores=2) == 500
     assert page(text, report) == text
-    assert table(report).row_count == 2
+    assert table(report).row_count == 3
     assert msgspec.json.decode(msgspec.json.encode(report), type=Report) == report
 
 

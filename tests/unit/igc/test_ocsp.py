@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from cardd.errors import UnavailableError
 from cardd.igc import der, ocspwire
+from cardd.igc.answerers import CertificateStatus, Responder, Status
 from cardd.igc.crl import RevocationReason
 from cardd.igc.hierarchy import HierarchyBuilder
 from cardd.igc.names import CaName
-from cardd.igc.ocsp import MAX_REQUEST_BYTES, CertificateStatus, OcspService, Responder, Status
+from cardd.igc.ocsp import MAX_REQUEST_BYTES, OcspService
 from cardd.igc.signer import verifies
 from cardd.text import Text
 from tests.support.igc import MemorySigner, TestPki, ec_signer
@@ -123,6 +124,7 @@ async def test_a_good_serial_is_good_under_every_hash(
     assert response.serial_number == GOOD
     assert response.this_update_utc == NOW.replace(microsecond=0)
     assert response.next_update_utc == NOW.replace(microsecond=0) + timedelta(hours=1)
+    assert response.produced_at_utc == NOW.replace(microsecond=0)
 
 
 async def test_a_response_is_signed_by_the_delegated_responder(
@@ -371,6 +373,6 @@ def test_a_response_of_one_certificate_keeps_the_librarys_encoding(pki: TestPki)
         .responder_id(ocsp.OCSPResponderEncoding.HASH, certificate)
         .sign(pki.authorities[CA].signer.key, hashes.SHA256())  # type: ignore[attr-defined]
     )
-    merged = ocspwire.UnsignedResponse.merge([whole.public_bytes(Encoding.DER)])
+    merged = ocspwire.UnsignedResponse.merge([whole.public_bytes(Encoding.DER)], whole.produced_at_utc)
     assert merged.to_be_signed == whole.tbs_response_bytes
     assert merged.signed(whole.signature) == whole.public_bytes(Encoding.DER)

@@ -55,7 +55,7 @@ async def test_a_revoked_certificate_is_revoked_and_the_reason_is_told(tmp_path:
     view = await validation(tmp_path, revocation).validate(ask(leaf), "fr")
     assert view.result is Result.REVOKED
     assert (
-        view.findings[0].detail == "Le certificat a été révoqué le 01/03/2026 09:00:00 UTC (key_compromise)."
+        view.findings[0].detail == "Le certificat a été révoqué le 01/03/2026 09:00:00 UTC (clé compromise)."
     )
     assert view.findings[0].text.en.startswith("The certificate was revoked on 2026-03-01 09:00:00 UTC")
 

@@ -1,15 +1,17 @@
 """Migrations: they make exactly the tables that the code describes."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from alembic import op
+from alembic import command, op
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
+from cardd.store import migrate
 from cardd.store.migrate import upgrade
-from cardd.store.tables import metadata
+from cardd.store.tables import UtcDateTime, metadata, orders
 
 
 def test_the_migrations_make_the_tables_as_they_are_described(tmp_path: Path) -> None:
@@ -45,3 +47,36 @@ def test_a_migration_cut_short_leaves_nothing_behind(tmp_path: Path, monkeypatch
         patched.setattr(op, "batch_alter_table", cut_short)
         upgrade(url)
     upgrade(url)
+
+
+def test_what_was_there_before_is_found_by_the_new_index(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'old.sqlite3'}"
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        config = migrate._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0008")
+        _add_orders(connection, "alpha", "bravo")
+    upgrade(url)
+    with engine.begin() as connection:
+        assert _found(connection, "lph") == ["alpha"]
+        _add_orders(connection, "alphabet")
+        connection.execute(sa.delete(orders).where(orders.c.id == "alpha"))
+        assert _found(connection, "lph") == ["alphabet"]
+    engine.dispose()
+
+
+def _add_orders(connection: sa.Connection, *names: str) -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    defaults = {sa.Text: "", sa.JSON: {}, sa.LargeBinary: b"", UtcDateTime: moment}
+    for name in names:
+        empty = {column.name: defaults[type(column.type)] for column in orders.c if not column.nullable}
+        connection.execute(sa.insert(orders).values(empty | {"id": name, "search": name}))
+
+
+def _found(connection: sa.Connection, trigram: str) -> list[str]:
+    statement = (
+        'SELECT "row" FROM orders_search JOIN orders_search_index ON number = orders_search_index.rowid '
+        "WHERE orders_search_index MATCH ?"
+    )
+    return list(connection.exec_driver_sql(statement, (f'"{trigram}"',)).scalars())

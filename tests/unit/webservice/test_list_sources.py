@@ -29,6 +29,28 @@ async def service(tmp_path: Path) -> AsyncIterator[Running]:
             yield started
 
 
+async def test_a_list_can_be_downloaded_in_parts_of_the_same_list_only(tmp_path: Path) -> None:
+    async with bench(tmp_path / "cache") as cached:
+        der = cached.ca.crl(5)
+        cached.server.on("/list.crl", der)
+        path = f"/api/v1/crls/{(await cached.add('/list.crl')).id}.crl"
+        async with running(tmp_path, revocation=cached.cache) as service:
+            async with service.call("HEAD", path) as answer:
+                assert (answer.status, answer.content_length) == (200, len(der))
+                tag = answer.headers["ETag"]
+            for headers, status, body in (
+                ({}, 200, der),
+                ({"If-None-Match": tag}, 304, b""),
+                ({"Range": "bytes=0-9"}, 206, der[:10]),
+                ({"Range": "bytes=10-", "If-Range": tag}, 206, der[10:]),
+                ({"Range": "bytes=10-", "If-Range": '"of-another-list"'}, 200, der),
+                ({"Range": "bytes=10-", "If-Range": f"W/{tag}"}, 200, der),
+                ({"Range": "bytes=10-", "If-Range": "Thu, 01 Jan 1970 00:00:00 GMT"}, 200, der),
+            ):
+                async with service.call("GET", path, headers=headers) as answer:
+                    assert (answer.status, await answer.read()) == (status, body), headers
+
+
 async def test_the_prepared_lists_are_shown_switched_on_and_off(service: Running) -> None:
     status, shown = await service.json("GET", "/api/v1/prepared-crls")
     assert status == 200

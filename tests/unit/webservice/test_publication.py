@@ -6,7 +6,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import pkcs7
 
-from tests.support.webservice import Pki, Running
+from cardd.igc.names import LIST_RESPONDER
+from tests.support.webservice import ListOcsp, Pki, Running, authority
 
 CRL = "/CRL/ACR-EL-TEST.crl"
 
@@ -44,6 +45,16 @@ async def test_full_and_delta_lists_differ_and_certificates_are_real(service: Ru
     assert (await _get(service, "/CRL/ACR-EL-TEST-delta.crl"))[1] == b"listdelta"
     held = x509.load_der_x509_certificate((await _get(service, "/AC/ACR-EL-TEST.cer"))[1])
     assert pkcs7.load_der_pkcs7_certificates((await _get(service, "/AC/chain.p7b"))[1]) == [held]
+
+
+async def test_the_certificate_of_the_responder_for_lists_of_others_is_there_while_it_answers(
+    service: Running,
+) -> None:
+    path = f"/AC/{LIST_RESPONDER}.cer"
+    assert (await _get(service, path))[0].status == 404
+    assert isinstance(service.services.list_ocsp, ListOcsp)
+    certificate = service.services.list_ocsp.certificate = authority().certificate
+    assert x509.load_der_x509_certificate((await _get(service, path))[1]) == certificate
 
 
 async def test_an_unchanged_list_costs_a_304(service: Running) -> None:

@@ -1,5 +1,6 @@
 """The calls about revocation lists and status, as applications make them."""
 
+import asyncio
 import base64
 import hashlib
 import io
@@ -14,7 +15,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from cardd.errors import NotFoundError
-from cardd.revocation.cacheparts import RawList
 from cardd.revocation.errors import FetchFailedError
 from cardd.revocation.types import (
     CrlId,
@@ -28,7 +28,7 @@ from cardd.revocation.types import (
     Status,
 )
 from cardd.text import Text
-from tests.support.revocation import START, Ca
+from tests.support.revocation import Ca
 from tests.support.webservice import Running, running
 
 ISSUER = hashlib.sha256(b"issuer").hexdigest()
@@ -52,11 +52,11 @@ class OneList:
             raise NotFoundError.of(Text("revocation list", "liste de révocation"), source)
         return VIEW
 
-    def raw(self, source: str) -> RawList:
+    def file(self, source: str) -> Path:
         self.get(source)
         path = self.directory / "list.crl"
         path.write_bytes(b"0123456789")
-        return RawList(path, "00", START, None)
+        return path
 
     async def add(self, request: CrlRequest) -> CrlView:
         return VIEW
@@ -141,6 +141,37 @@ async def test_a_batch_takes_certificates_beside_serials(service: Running) -> No
     for wrong in ({"certificate": der, "serial": "1"}, {"issuer": ISSUER}, {}):
         status, problem = await service.json("POST", "/api/v1/status", json={"items": [wrong]})
         assert (status, problem["fields"][0]["field"]) == (422, "items.0")
+
+
+class TurnsTaken(OneList):
+    """Notes, at each certificate, how many turns others have had."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.turns = 0
+        self.noted: list[int] = []
+
+    async def others(self) -> None:
+        while True:
+            self.turns += 1
+            await asyncio.sleep(0)
+
+    async def status_of(
+        self, certificate: x509.Certificate, at: datetime | None = None, policy: FreshnessPolicy | None = None
+    ) -> RevocationAnswer:
+        self.noted.append(self.turns)
+        return await super().status_of(certificate, at, policy)
+
+
+async def test_others_have_their_turn_between_the_certificates_of_a_batch(tmp_path: Path) -> None:
+    lists = TurnsTaken(tmp_path)
+    der = base64.b64encode(Ca().issue(7).public_bytes(Encoding.DER)).decode()
+    async with running(tmp_path, revocation=lists) as service:
+        others = asyncio.create_task(lists.others())
+        status, _ = await service.json("POST", "/api/v1/status", json={"items": [{"certificate": der}] * 30})
+        others.cancel()
+    assert status == 200
+    assert len(set(lists.noted)) == 30
 
 
 async def test_lists_are_listed_shown_added_refreshed_and_removed(service: Running) -> None:

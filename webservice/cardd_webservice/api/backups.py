@@ -9,6 +9,7 @@ from cardd.backup.errors import BackupFailedError, NoRecipientError
 from cardd.backup.types import BackupRequest, BackupView
 from cardd.errors import NotFoundError
 from cardd.orders.paging import Page, PageRequest
+from cardd_webservice.files import HeldFile
 from cardd_webservice.operations import Call, Nothing, Operation, Parameter, Reply
 from cardd_webservice.paging import page_of
 
@@ -38,7 +39,7 @@ async def get_backup(call: Call[Nothing]) -> web.StreamResponse:
         "Cache-Control": "private, no-store",
         "Content-Disposition": f'attachment; filename="{name}"',
     }
-    return web.FileResponse(path, headers=headers)
+    return HeldFile(path, headers)
 
 
 async def delete_backup(call: Call[Nothing]) -> Reply:

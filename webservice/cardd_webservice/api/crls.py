@@ -21,6 +21,7 @@ from cardd.revocation.prepared import AuthorityNotHeldError
 from cardd.revocation.sources import read_certificate
 from cardd.revocation.types import CrlRequest, CrlView, PreparedList
 from cardd.text import Language, preferred_language
+from cardd_webservice.files import HeldFile
 from cardd_webservice.operations import READ, VALIDATE, Call, Nothing, Operation, Parameter, Reply
 from cardd_webservice.paging import Cursor, Limit, page_of
 from cardd_webservice.publication import CRL_TYPE
@@ -69,9 +70,8 @@ async def get_crl(call: Call[Nothing]) -> Reply:
 
 async def get_der(call: Call[Nothing]) -> web.StreamResponse:
     """Answer the list as held, DER: with ETag and Last-Modified, 304, and ranges (RFC 9110 §13, §14)."""
-    raw = call.services.revocation.raw(call.path("id"))
-    return web.FileResponse(
-        raw.path,
+    return HeldFile(
+        call.services.revocation.file(call.path("id")),
         headers={
             "Content-Type": CRL_TYPE,
             "Cache-Control": "private, no-cache",
