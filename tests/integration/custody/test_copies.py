@@ -291,9 +291,9 @@ async def test_a_key_that_is_made_while_all_are_checked_is_nothing_to_report(
 ) -> None:
     async with started(prepared) as instance:
         (record, *_) = await instance.keeper.list()
-        listed, made = instance.pool.list_objects, []
+        listed, made = instance.pool.list_objects, list[object]()
 
-        async def list_while_a_key_is_made(serial: TokenSerial) -> list[ObjectInfo]:
+        async def list_while_a_key_is_made(serial: TokenSerial) -> tuple[ObjectInfo, ...]:
             if not made:  # after the registry was read, and before the token is
                 made.append(await instance.key(record, 2))
             return await listed(serial)
