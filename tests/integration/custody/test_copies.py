@@ -12,6 +12,7 @@ from cardd.custody.chain import (
     NotQuarantinedError,
 )
 from cardd.custody.errors import TokenQuarantinedFaultError
+from cardd.custody.keys import MadeKey
 from cardd.custody.policy import KeyUse
 from cardd.custody.registry import KeyIntents, spki_hash
 from cardd.custody.seal import Sealer, SecretKeeper
@@ -291,7 +292,8 @@ async def test_a_key_that_is_made_while_all_are_checked_is_nothing_to_report(
 ) -> None:
     async with started(prepared) as instance:
         (record, *_) = await instance.keeper.list()
-        listed, made = instance.pool.list_objects, list[object]()
+        listed = instance.pool.list_objects
+        made: list[MadeKey] = []
 
         async def list_while_a_key_is_made(serial: TokenSerial) -> tuple[ObjectInfo, ...]:
             if not made:  # after the registry was read, and before the token is
