@@ -92,8 +92,8 @@ bench-docs: dev bench-packages $(PEERS)/.installed
 	$(BIN)/python -m bench.page $(VENV)/bench.json
 
 bench-check: dev bench-packages $(PEERS)/.installed
-	$(BIN)/python -m bench --peers $(PEERS)/bin/python --json $(BENCH) >$(VENV)/bench.json
-	$(BIN)/python -m bench.check $(VENV)/bench.json
+	$(BIN)/python -m bench --peers $(PEERS)/bin/python --json $(BENCH) >$(VENV)/bench-check.json
+	$(BIN)/python -m bench.check $(VENV)/bench-check.json
 
 docs: dev
 	$(BIN)/python scripts/configuration_reference.py

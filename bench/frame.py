@@ -6,6 +6,7 @@ Every judgement is on ratios or on differences of a same run; see `bench.report`
 """
 
 import statistics
+import subprocess
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -249,9 +250,20 @@ def _missing(each: Declared, why: str) -> Measured:
 
 
 def _reason(error: Exception) -> str:
-    """Say in one line what went wrong."""
-    text = str(error).splitlines()
-    return f"{_FAILED} {type(error).__name__} {text[0][:200] if text else ''}".rstrip()
+    """Say in one line what went wrong, the same on every machine."""
+    match error:
+        case subprocess.TimeoutExpired():
+            text = f"took longer than {error.timeout:g} s: {_words(error.cmd)}"
+        case subprocess.CalledProcessError():
+            text = f"ended with {error.returncode}: {_words(error.cmd)}"
+        case _:
+            text = "".join(str(error).splitlines()[:1])
+    return f"{_FAILED} {type(error).__name__} {text[:200]}".rstrip()
+
+
+def _words(command: Sequence[str | Path]) -> str:
+    """Return a command without the directories of what it names."""
+    return " ".join(Path(word).name or str(word) for word in command)
 
 
 def _judged(target: Target, ours: Sequence[float], beside: Sequence[float]) -> list[float]:

@@ -7,6 +7,7 @@ on the same machine measured earlier stays where this one did not measure it ane
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -32,8 +33,8 @@ def main() -> None:
     CHARTS.mkdir(exist_ok=True)
     for former in CHARTS.glob("*.svg"):
         former.unlink()
-    for name, drawing in charts(report).items():
-        (CHARTS / name).write_text(drawing, encoding="utf-8")
+    for name, chart in charts(report).items():
+        (CHARTS / name).write_text(chart.drawing, encoding="utf-8")
     RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     _PAGE.write_text(page(_PAGE.read_text(encoding="utf-8"), report), encoding="utf-8")
 
@@ -50,11 +51,18 @@ def merged(earlier: Report, now: Report) -> Report:
     return msgspec.structs.replace(both, machine=now.machine, cores=now.cores)
 
 
-def charts(report: Report) -> dict[str, str]:
+class Chart(NamedTuple):
+    """A chart, and the words that stand for it."""
+
+    title: str
+    drawing: str
+
+
+def charts(report: Report) -> dict[str, Chart]:
     """Return the charts of a run by their file names."""
     drawn = {
-        f"{line.curve.name.replace('/', '-')}.svg": growth(
-            line.curve.title, line.curve.x, line.curve.unit, line.points
+        f"{line.curve.name.replace('/', '-')}.svg": Chart(
+            line.curve.title, growth(line.curve.title, line.curve.x, line.curve.unit, line.points)
         )
         for line in report.lines
         if line.points
@@ -65,7 +73,8 @@ def charts(report: Report) -> dict[str, str]:
         if each.median and each.case.target.number
     ]
     if compared:
-        drawn[_TARGETS] = against_targets("How far each case is from its target", compared)
+        title = "How many times better than its target each case is"
+        drawn[_TARGETS] = Chart(title, against_targets(title, compared))
     return drawn
 
 
@@ -110,7 +119,7 @@ def page(text: str, report: Report) -> str:
         ),
         "",
         *_spent(report),
-        *(f"![{name.removesuffix('.svg')}](performance/{name})" for name in charts(report)),
+        "\n\n".join(f"![{chart.title}](performance/{name})" for name, chart in charts(report).items()),
     ]
     body = "\n".join(lines)
     return f"{head}{_BEGIN}\n{body}\n{_END}{tail}"

@@ -11,8 +11,9 @@ from cryptography.x509 import ocsp
 from bench.asking import ISSUER, OCSP_REQUEST, ocsp_request, status_path
 from bench.daemons import Daemon, started
 from bench.filling import add_certificates
-from bench.frame import GROWTH, Asked, Case, Curve, Group, Pair, Points, Target, Work
+from bench.frame import GROWTH, Asked, Case, Cost, Curve, Declared, Group, Pair, Points, Shares, Target, Work
 from bench.load import Load, Unit, drive
+from bench.spending import spent_ms
 from cardd.igc import der
 from tests.support.running import RunningDaemon
 
@@ -23,7 +24,7 @@ _LONGEST_WAIT = 30.0
 #: Where new entries of a list are: before its signature.
 _TAIL = 64 * 1024
 
-_DECLARED: tuple[Case | Curve, ...] = (
+_DECLARED: tuple[Declared, ...] = (
     Case(
         name="revoke/answered",
         ours="a revocation with 100,000 revoked, CA with RSA 4096, until it is answered: 99th percentile",
@@ -38,6 +39,7 @@ _DECLARED: tuple[Case | Curve, ...] = (
         target=Target("ours", "at most", 1),
         rounds=3,
     ),
+    Cost(name="revoke/cost", what="revocation with 100,000 revoked, CA with RSA 4096"),
     Case(
         name="revoke/million",
         ours="a revocation with 1,000,000 revoked, until the new list is served",
@@ -112,6 +114,10 @@ class _Ground:
             raise RuntimeError("a revocation was refused")
         return load
 
+    def spent(self) -> Mapping[str, float]:
+        """Return what one revocation takes of the processor."""
+        return spent_ms(self._running.pid, lambda: self._revocations(_FEW_REVOCATIONS))
+
     def visible_s(self) -> float:
         """Return the longest of some times from asking to where everybody sees it."""
         return max(self._seen_s() for _ in range(5))
@@ -169,6 +175,7 @@ def opened(asked: Asked) -> Iterator[Work]:
         yield {
             "revoke/answered": Pair(lambda: ground.reach(_REVOKED).answered_ms()),
             "revoke/visible": Pair(lambda: ground.reach(_REVOKED).visible_s()),
+            "revoke/cost": Shares(lambda: ground.reach(_REVOKED).spent()),
             "revoke/million": Pair(lambda: ground.reach(_MILLION).list_s()),
             "revoke/growth": Points(ground.at),
         }

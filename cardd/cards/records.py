@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -61,8 +62,13 @@ class CardKey:
     @property
     def spki(self) -> Spki:
         """The public key in DER."""
-        public_key = x509.load_der_x509_certificate(self.der).public_key()
-        return Spki(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+        return _spki_of(self.der)
+
+
+@lru_cache(maxsize=256)  # each signature asks for it
+def _spki_of(der: bytes) -> Spki:
+    public_key = x509.load_der_x509_certificate(der).public_key()
+    return Spki(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
 @dataclass(frozen=True)

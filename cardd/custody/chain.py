@@ -77,6 +77,13 @@ class Link(msgspec.Struct, frozen=True):
 _FIRST = Link(0, "")
 
 
+_QUARANTINED_HOLDER = (
+    sa.select(token_chains.c.token_serial)
+    .join(key_registry, key_registry.c.token_serial == token_chains.c.token_serial)
+    .where(key_registry.c.spki_sha256 == sa.bindparam("name"), token_chains.c.quarantined_at.is_not(None))
+)
+
+
 class TokenChains:
     """The chains of the daemon's own tokens."""
 
@@ -211,14 +218,8 @@ class TokenChains:
                     "Une copie du jeton des clés d’AC a été constatée ; aucun certificat n’est émis.",
                 )
             )
-
-        held = (
-            sa.select(token_chains.c.token_serial)
-            .join(key_registry, key_registry.c.token_serial == token_chains.c.token_serial)
-            .where(key_registry.c.spki_sha256 == spki_hash(spki), token_chains.c.quarantined_at.is_not(None))
-        )
         async with self._store.read() as connection:
-            serial = (await connection.execute(held)).scalar()
+            serial = (await connection.execute(_QUARANTINED_HOLDER, {"name": spki_hash(spki)})).scalar()
         if serial is not None:
             raise TokenQuarantinedFaultError(
                 Text(

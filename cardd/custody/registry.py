@@ -75,6 +75,14 @@ def spki_hash(spki: bytes) -> SpkiHash:
     return SpkiHash(hashlib.sha256(spki).hexdigest())
 
 
+_BLOCKED = sa.select(blocked_keys).where(blocked_keys.c.spki_sha256 == sa.bindparam("name"))
+#: Claims a key unless it has a holder, by dialect.
+_CLAIM = {
+    "postgresql": postgresql.insert(key_registry).on_conflict_do_nothing(index_elements=["spki_sha256"]),
+    "sqlite": sqlite.insert(key_registry).on_conflict_do_nothing(index_elements=["spki_sha256"]),
+}
+
+
 async def claim(
     tx: Transaction,
     *,
@@ -93,17 +101,16 @@ async def claim(
     """
     name = spki_hash(spki)
     await refuse_blocked(tx.connection, name)
-    insert = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(key_registry).values(
-        spki_sha256=name,
-        holder_kind=HolderKind(holder_kind).value,
-        holder=holder,
-        token_serial=token_serial,
-        key_id=key_id.hex() if key_id is not None else None,
-        level=level,
-        claimed_at=tx.now,
-    )
-    inserted = await tx.execute(statement.on_conflict_do_nothing(index_elements=["spki_sha256"]))
+    values = {
+        "spki_sha256": name,
+        "holder_kind": HolderKind(holder_kind).value,
+        "holder": holder,
+        "token_serial": token_serial,
+        "key_id": key_id.hex() if key_id is not None else None,
+        "level": level,
+        "claimed_at": tx.now,
+    }
+    inserted = await tx.execute(_CLAIM[tx.connection.dialect.name], values)
     if inserted.rowcount != 1:
         raise await _held_already(tx, name)
     return name
@@ -119,8 +126,7 @@ async def block(tx: Transaction, name: SpkiHash | str, reason: str) -> bool:
 
 async def refuse_blocked(connection: AsyncConnection, name: SpkiHash | str) -> None:
     """Raise `KeyBlockedError` where a key is blocked."""
-    blocked = sa.select(blocked_keys).where(blocked_keys.c.spki_sha256 == name)
-    row = (await connection.execute(blocked)).first()
+    row = (await connection.execute(_BLOCKED, {"name": name})).first()
     if row is None:
         return
     raise KeyBlockedError(

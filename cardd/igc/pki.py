@@ -461,6 +461,9 @@ class Pki:
         self._authorities.update(made)
 
 
+_INSERT = sa.insert(tables.certificates)
+
+
 async def _insert(tx: Transaction, certificate: x509.Certificate, issuer: CaName, recorded: Recorded) -> None:
     common_names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -477,7 +480,7 @@ async def _insert(tx: Transaction, certificate: x509.Certificate, issuer: CaName
         **{name: getattr(recorded, name) for name in Recorded.__dataclass_fields__},
         "contacts": list(recorded.contacts),
     }
-    await tx.execute(sa.insert(tables.certificates).values(**values))
+    await tx.execute(_INSERT, values)
 
 
 async def _point(tx: Transaction, name: CaName, **values: str) -> None:

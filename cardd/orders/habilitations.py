@@ -205,12 +205,20 @@ def check_form(form: HabilitationForm) -> tuple[StructureNumber, HabilitationFor
     return number, msgspec.structs.replace(checked, **{number.kind.value: number.number})
 
 
+_GRANTS = sa.select(habilitations.c.id, habilitations.c.structure_id, habilitations.c.offers).where(
+    habilitations.c.id.in_(
+        sa.select(habilitation_cards.c.habilitation_id).where(
+            habilitation_cards.c.card_serial == sa.bindparam("card")
+        )
+    ),
+    habilitations.c.state == HabilitationState.APPROVED.value,
+    ~sa.exists().where(cards.c.serial == sa.bindparam("card"), cards.c.opposed_at.is_not(None)),
+)
+
+
 async def scope_of(connection: AsyncConnection, card_serial: str) -> Scope:
     """Return what a card may see and manage now; nothing once it is opposed."""
-    statement = _approved_of(card_serial).where(
-        ~sa.exists().where(cards.c.serial == card_serial, cards.c.opposed_at.is_not(None))
-    )
-    rows = (await connection.execute(statement)).all()
+    rows = (await connection.execute(_GRANTS, {"card": card_serial})).all()
     grants = (
         Grant(row.id, StructureId(row.structure_id), covered.offer, covered.usages)
         for row in rows

@@ -195,37 +195,39 @@ class Ordering:
         form = placement.form
         days = self._parts.settings.orders.retrieval_days
         challenge = new_challenge(tx.now) if key.source == "csr" else None
-        name = sa.select(structures.c.name).where(structures.c.id == form.structure_id)
-        structure_name = (await tx.execute(name)).scalar_one()
-        await tx.execute(
-            sa.insert(orders).values(
-                id=placement.id,
-                state=OrderState.TO_RETRIEVE.value,
-                offer=form.offer.value,
-                usage=form.usage.value,
-                structure_id=form.structure_id,
-                habilitation_id=habilitation,
-                card_serial=placement.card_serial,
-                fields=msgspec.to_builtins(form.fields),
-                contacts=list(form.contacts),
-                label=placement.label,
-                search=_search(placement, structure_name),
-                key_source=key.source,
-                algorithm=key.algorithm,
-                token_serial=key.token_serial,
-                key_id=key.key_id.hex() if key.key_id is not None else None,
-                key_label=key.label,
-                spki=key.spki,
-                spki_sha256=spki_hash(key.spki),
-                level=key.level,
-                created_at=tx.now,
-                expires_at=tx.now + timedelta(days=days),
-                proven_at=tx.now if key.source == "token" else None,
-                possession_nonce=challenge.nonce if challenge is not None else None,
-                possession_expires_at=challenge.expires_at if challenge is not None else None,
-                renewal_of=placement.renewal_of,
-            )
-        )
+        structure_name = (await tx.execute(_STRUCTURE_NAME, {"structure": form.structure_id})).scalar_one()
+        values = {
+            "id": placement.id,
+            "state": OrderState.TO_RETRIEVE.value,
+            "offer": form.offer.value,
+            "usage": form.usage.value,
+            "structure_id": form.structure_id,
+            "habilitation_id": habilitation,
+            "card_serial": placement.card_serial,
+            "fields": msgspec.to_builtins(form.fields),
+            "contacts": list(form.contacts),
+            "label": placement.label,
+            "search": _search(placement, structure_name),
+            "key_source": key.source,
+            "algorithm": key.algorithm,
+            "token_serial": key.token_serial,
+            "key_id": key.key_id.hex() if key.key_id is not None else None,
+            "key_label": key.label,
+            "spki": key.spki,
+            "spki_sha256": spki_hash(key.spki),
+            "level": key.level,
+            "created_at": tx.now,
+            "expires_at": tx.now + timedelta(days=days),
+            "proven_at": tx.now if key.source == "token" else None,
+            "possession_nonce": challenge.nonce if challenge is not None else None,
+            "possession_expires_at": challenge.expires_at if challenge is not None else None,
+            "renewal_of": placement.renewal_of,
+        }
+        await tx.execute(_INSERT, values)
+
+
+_STRUCTURE_NAME = sa.select(structures.c.name).where(structures.c.id == sa.bindparam("structure"))
+_INSERT = sa.insert(orders)
 
 
 def not_authorised(structure_id: str, offer: str, usage: str) -> NotAuthorisedError:

@@ -23,6 +23,9 @@ from cardd.store import Store, Transaction
 from cardd.store.tables import orders
 from cardd.text import Text
 
+_ORDER = sa.select(orders).where(orders.c.id == sa.bindparam("order_id")).with_for_update()
+_CHANGE = sa.update(orders).where(orders.c.id == sa.bindparam("order_id"))
+
 
 class Possession:
     """Takes the proofs of orders that wait to be retrieved, and gives new nonces.
@@ -53,7 +56,7 @@ class Possession:
             if mechanism is None:
                 raise _invalid(row, proof)
             proven = {"proven_at": tx.now, "possession_nonce": None, "possession_expires_at": None}
-            await tx.execute(sa.update(orders).where(orders.c.id == row.id).values(proven))
+            await tx.execute(_CHANGE, {"order_id": row.id, **proven})
             subject, facts = (
                 f"order:{row.id}",
                 {"public_key_sha256": row.spki_sha256, "mechanism": mechanism.value},
@@ -68,7 +71,7 @@ class Possession:
             row = await _unproven(tx, order_id, card)
             fresh = new_challenge(tx.now)
             columns = {"possession_nonce": fresh.nonce, "possession_expires_at": fresh.expires_at}
-            await tx.execute(sa.update(orders).where(orders.c.id == row.id).values(columns))
+            await tx.execute(_CHANGE, {"order_id": row.id, **columns})
             tx.journal("order.possession_nonce", f"order:{row.id}")
             await tx.answer("order", row.id)
 
@@ -87,7 +90,7 @@ def refuse_unproven(row: sa.Row[Any]) -> None:
 
 async def _unproven(tx: Transaction, order_id: str, card: AuthorisingCard | None) -> sa.Row[Any]:
     """Return an order that the caller may manage, that waits, and whose key has yet to prove itself."""
-    row = (await tx.execute(sa.select(orders).where(orders.c.id == order_id).with_for_update())).first()
+    row = (await tx.execute(_ORDER, {"order_id": order_id})).first()
     if row is None:
         raise NotFoundError.of(ORDER, order_id)
     scope = await visible_to(tx.connection, card)

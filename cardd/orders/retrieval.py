@@ -75,7 +75,7 @@ class Retrieval:
     async def _waiting(self, order_id: str, card: AuthorisingCard) -> sa.Row[Any]:
         """Return the order with its structure, once the card may retrieve it and it waits for that."""
         async with self._parts.store.read() as connection:
-            found = await connection.execute(_selected().where(orders.c.id == order_id))
+            found = await connection.execute(_RETRIEVED, {"order_id": order_id})
             row: sa.Row[Any] | None = found.first()
             if row is None:
                 raise NotFoundError.of(ORDER, order_id)
@@ -120,7 +120,7 @@ async def due_request(store: Store, order_id: str, now: datetime) -> IssueReques
     Raises `NotFoundError`, one of `OrderEndedError`, `PossessionUnprovenError`.
     """
     async with store.read() as connection:
-        row = (await connection.execute(_selected().where(orders.c.id == order_id))).first()
+        row = (await connection.execute(_RETRIEVED, {"order_id": order_id})).first()
     if row is None:
         raise NotFoundError.of(ORDER, order_id)
     check_order_step(order_state(OrderState(row.state), row.expires_at, now), OrderState.RETRIEVED)
@@ -210,11 +210,14 @@ def _recorded(row: sa.Row[Any], code_hash: str | None) -> Recorded:
     )
 
 
-def _selected() -> sa.Select[Any]:
-    return sa.select(
+_RETRIEVED = (
+    sa.select(
         orders,
         structures.c.name.label("structure_name"),
         structures.c.kind.label("structure_kind"),
         structures.c.number.label("structure_number"),
         structures.c.postal_code,
-    ).join(structures, structures.c.id == orders.c.structure_id)
+    )
+    .join(structures, structures.c.id == orders.c.structure_id)
+    .where(orders.c.id == sa.bindparam("order_id"))
+)

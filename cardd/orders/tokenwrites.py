@@ -11,15 +11,22 @@ from cardd_pkcs11.types import KeyId, TokenSerial
 _log = structlog.get_logger(__name__)
 
 
+_WRITABLE = sa.select(
+    certificates.c.on_token,
+    certificates.c.token_serial,
+    certificates.c.key_id,
+    certificates.c.common_name,
+    certificates.c.der,
+).where(certificates.c.serial == sa.bindparam("serial"))
+
+
 async def write_on_token(parts: OrderParts, serial: str) -> bool:
     """Write a committed certificate on its token and note it; tell whether it is there.
 
     A token that fails now is tried again by `finish_token_writes`; writing twice changes nothing.
     """
-    table = certificates
-    columns = (table.c.on_token, table.c.token_serial, table.c.key_id, table.c.common_name, table.c.der)
     async with parts.store.read() as connection:
-        row = (await connection.execute(sa.select(*columns).where(table.c.serial == serial))).one()
+        row = (await connection.execute(_WRITABLE, {"serial": serial})).one()
     if row.on_token:
         return True
     token, key_id = TokenSerial(row.token_serial), KeyId(bytes.fromhex(row.key_id))
@@ -30,7 +37,8 @@ async def write_on_token(parts: OrderParts, serial: str) -> bool:
         _log.warning("orders.certificate_not_on_token_yet", serial=serial, why=error.code)
         return False
     async with parts.store.transaction() as tx:
-        await tx.execute(sa.update(table).where(table.c.serial == serial).values(on_token=True))
+        written = sa.update(certificates).where(certificates.c.serial == serial).values(on_token=True)
+        await tx.execute(written)
     return True
 
 

@@ -19,6 +19,9 @@ ORDER = Text("order", "commande")
 CERTIFICATE = Text("certificate", "certificat")
 
 
+_ORDER = selected_orders().where(orders.c.id == sa.bindparam("order_id"))
+
+
 class Tracking:
     """Shows single orders and certificates; a card sees what its habilitations cover, the owner all."""
 
@@ -29,7 +32,7 @@ class Tracking:
     async def order(self, order_id: str, card: AuthorisingCard | None = None) -> OrderView:
         """Return one order; raises `NotFoundError`, also for what the card may not see."""
         async with self._store.read() as connection:
-            row = (await connection.execute(selected_orders().where(orders.c.id == order_id))).first()
+            row = (await connection.execute(_ORDER, {"order_id": order_id})).first()
             scope = await visible_to(connection, card)
             if row is None or (scope is not None and not covers(scope, row)):
                 raise NotFoundError.of(ORDER, order_id)
@@ -39,7 +42,7 @@ class Tracking:
     async def certificate(self, serial: str, card: AuthorisingCard | None = None) -> CertificateView:
         """Return one certificate; raises `NotFoundError`, also for what the card may not see."""
         async with self._store.read() as connection:
-            row = (await connection.execute(managed(selected_certificates(), serial))).first()
+            row = (await connection.execute(_CERTIFICATE, {"serial": serial.lower()})).first()
             scope = await visible_to(connection, card)
             if row is None or (scope is not None and not covers(scope, row, own_card=row.card_serial)):
                 raise NotFoundError.of(CERTIFICATE, serial)
@@ -62,3 +65,8 @@ def covers(scope: Scope, row: sa.Row[Any], *, own_card: str | None = None) -> bo
 def managed(selection: sa.Select[Any], serial: str) -> sa.Select[Any]:
     """Narrow a selection to one certificate of an order or a card; hexadecimal digits in either case."""
     return selection.where(certificates.c.serial == serial.lower(), certificates.c.kind.in_(MANAGED_KINDS))
+
+
+_CERTIFICATE = selected_certificates().where(
+    certificates.c.serial == sa.bindparam("serial"), certificates.c.kind.in_(MANAGED_KINDS)
+)

@@ -219,11 +219,13 @@ class Readers:
             self._announce(slot, stay)
             return
         serial = reading.number.serial
-        self._show(slot, replace(slot.state, serial=serial))
+        slot.state = replace(slot.state, serial=serial)
+        # The card first: who waits for it need not wait until others have heard of the reader.
         if stay.is_announced:
             self._lanes.tell(CardIdentified(slot.state.name, serial))
         else:
             self._announce(slot, stay)
+        self._lanes.tell(ReaderChanged(slot.state.name, slot.state))
 
     def _announce(self, slot: _Slot, stay: _Stay) -> None:
         """Tell of an insertion, once."""

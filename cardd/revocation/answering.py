@@ -13,7 +13,7 @@ from cardd.revocation.index import HeldFacts
 from cardd.revocation.jobs import list_path
 from cardd.revocation.names import spki_sha256
 from cardd.revocation.statements import ListStatement, in_force_only, statement_of
-from cardd.revocation.status import Cover, Target, standing, target_of
+from cardd.revocation.status import Cover, Standing, Target, standing, target_of
 from cardd.revocation.types import (
     ArchivedList,
     CrlId,
@@ -53,12 +53,15 @@ class Answers:
         self, questions: Sequence[Question], policy: FreshnessPolicy | None = None
     ) -> list[RevocationAnswer]:
         """Answer many, giving way to other work in between."""
-        answers: list[RevocationAnswer] = []
+        chosen, answers = policy or self._parts.policy, []
         for start in range(0, len(questions), _BATCH_PIECE):
-            answers += [
-                self.answer(each.issuer, each.serial, policy)
-                for each in questions[start : start + _BATCH_PIECE]
-            ]
+            now = self._parts.clock.now()
+            standings: dict[SpkiHash, Standing] = {}
+            for issuer, serial in questions[start : start + _BATCH_PIECE]:
+                found = standings.get(issuer)
+                if found is None:
+                    found = standings[issuer] = self._holdings.standing(issuer, now, chosen)
+                answers.append(found.answer(serial))
             await asyncio.sleep(0)
         return answers
 

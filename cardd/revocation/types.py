@@ -93,7 +93,7 @@ class RevocationAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What the policy asked for makes of it."""
 
 
-class FreshnessPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class FreshnessPolicy(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """What an application wants when data age; data, read by `status.answer`."""
 
     name: str

@@ -41,6 +41,12 @@ from cardd.store.unavailability import unavailability
 _JOURNAL_PIECE = 1000
 _log = structlog.get_logger(__name__)
 
+# What every transaction executes, made once: making a statement takes longer than executing it.
+_HEAD = sa.select(tables.journal_head).with_for_update()
+_MOVE_HEAD = sa.update(tables.journal_head)
+_ADD_LINES = sa.insert(tables.journal)
+_ADD_EVENT = sa.insert(tables.events)
+
 
 class Transaction:
     """One state change in the making: statements, journal lines and events, committed together."""
@@ -97,7 +103,7 @@ class Transaction:
     async def _append_journal(self) -> None:
         if not self._lines:
             return
-        head = (await self.execute(sa.select(tables.journal_head).with_for_update())).one()
+        head = (await self.execute(_HEAD)).one()
         seq, previous = head.seq, head.hash
         rows = []
         for action, subject, details in self._lines:
@@ -111,12 +117,12 @@ class Transaction:
             line_hash = chain_hash(seq, self.now, previous_hash=previous, **line)
             rows.append({"seq": seq, "at": self.now, "previous_hash": previous, "hash": line_hash, **line})
             previous = line_hash
-        await self.execute(sa.insert(tables.journal), rows)
-        await self.execute(sa.update(tables.journal_head).values(seq=seq, hash=previous))
+        await self.execute(_ADD_LINES, rows)
+        await self.execute(_MOVE_HEAD, {"seq": seq, "hash": previous})
 
     async def _append_event(self, event_type: EventType, subject: str, data: dict[str, Any]) -> Event:
-        statement = sa.insert(tables.events).values(at=self.now, type=event_type, subject=subject, data=data)
-        result = await self.execute(statement)
+        values = {"at": self.now, "type": event_type, "subject": subject, "data": data}
+        result = await self.execute(_ADD_EVENT, values)
         (number,) = result.inserted_primary_key or (0,)
         return Event(id=number, at=self.now, type=event_type, subject=subject, data=data)
 

@@ -77,7 +77,7 @@ def _engine(url: str, *, begin: str, size: int) -> AsyncEngine:
         cursor.close()
 
     @sa.event.listens_for(engine.sync_engine, "begin")
-    def _on_begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(begin)
+    def _on_begin(connection: Any) -> None:
+        connection.connection.driver_connection.begin(begin)
 
     return engine

@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 import structlog
@@ -43,18 +43,60 @@ class HostCounters(msgspec.Struct, frozen=True):
     busy: int
 
 
+class _Stream(asyncio.Protocol):
+    """Our end of a host's stream; a whole answer wakes the one exchange that waits."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._frames = protocol.FrameBuffer()
+        self._transport: asyncio.Transport | None = None
+        self._answer: asyncio.Future[bytes] = loop.create_future()
+        self._answer.cancel()
+        self.closed: asyncio.Future[None] = loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what arrived; an answer that nobody waits for is dropped."""
+        try:
+            for payload in self._frames.feed(data):
+                if not self._answer.done():
+                    self._answer.set_result(payload)
+        except ProtocolError as error:
+            self._fail(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell who waits that there will be no answer."""
+        self._fail(exc or EOFError())
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    async def exchange(self, frame: bytes) -> bytes:
+        """Send a frame and return the payload of the next one; raises `OSError` and `EOFError` where there is none."""
+        if self._transport is None or self.closed.done():
+            raise EOFError
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(frame)
+        return await self._answer
+
+    def close(self) -> None:
+        """End the stream."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def _fail(self, error: Exception) -> None:
+        if not self._answer.done():
+            self._answer.set_exception(error)
+
+
 class _Process:
     """A running host process and its end of the stream."""
 
-    def __init__(
-        self,
-        process: asyncio.subprocess.Process,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, stream: _Stream) -> None:
         self._process = process
-        self._reader = reader
-        self._writer = writer
+        self._stream = stream
         self._number = 0
 
     @property
@@ -65,17 +107,14 @@ class _Process:
     @property
     def alive(self) -> bool:
         """False once the process is known to have ended."""
-        return self._process.returncode is None and not self._reader.at_eof()
+        return self._process.returncode is None and not self._stream.closed.done()
 
     async def exchange(self, call: protocol.Call[T]) -> T:
         """Send one call and return its value; only one exchange may run at a time."""
         self._number += 1
         request = protocol.encode_request(protocol.Request(self._number, call))  # type: ignore[arg-type]
         try:
-            self._writer.write(request)
-            await self._writer.drain()
-            length = protocol.frame_length(await self._reader.readexactly(protocol.HEADER))
-            answer = protocol.decode_answer(await self._reader.readexactly(length))
+            answer = protocol.decode_answer(await self._stream.exchange(request))
         except (OSError, EOFError) as error:
             raise HostLostError("the token host died in the middle of the call") from error
         if answer.number != self._number:
@@ -90,17 +129,14 @@ class _Process:
 
     async def leave(self) -> None:
         """Close the stream, on which the host leaves by itself, and wait for it."""
-        self._writer.close()
+        self._stream.close()
         try:
             async with asyncio.timeout(_LEAVING):
                 await self._process.wait()
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
-        try:
-            await self._writer.wait_closed()
-        except OSError:
-            _log.debug("token_host.stream_broken", pid=self.pid)
+        await self._stream.closed
 
 
 class TokenHost(TokenOperations):
@@ -279,11 +315,11 @@ class TokenHost(TokenOperations):
                     env=self._host_environment(),
                 )
             ours.settimeout(0)
-            reader, writer = await asyncio.open_connection(sock=ours, limit=protocol.MAXIMUM_FRAME)
+            _, stream = await asyncio.get_running_loop().create_connection(_Stream, sock=ours)
         except BaseException:
             ours.close()
             raise
-        return _Process(process, reader, writer)
+        return _Process(process, stream)
 
     def _host_environment(self) -> dict[str, str]:
         names = (*_INHERITED, *self._profile.inherits)

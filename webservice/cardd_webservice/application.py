@@ -19,16 +19,16 @@ from cardd_webservice.guard.middleware import (
     APPLICATIONS,
     DEMANDS,
     add_security_headers,
-    guard_middleware,
+    guarded,
 )
 from cardd_webservice.guard.policy import ANY_SCOPE, POLICY, Access, Demand
 from cardd_webservice.guard.refusals import REFUSALS, Refusals
 from cardd_webservice.idempotency import IdempotencyKeeper
-from cardd_webservice.ihm import add_pages, page_problem_middleware
+from cardd_webservice.ihm import add_pages, told_on_page
 from cardd_webservice.metrics import METRICS, Metrics
 from cardd_webservice.openapi import openapi_document
 from cardd_webservice.operations import READ, SERVICES
-from cardd_webservice.problems import problem_middleware
+from cardd_webservice.problems import told
 from cardd_webservice.services import Services
 from cardd_webservice.streams import STREAMS, StreamPolicy, Streams
 
@@ -39,9 +39,7 @@ _log = structlog.get_logger(__name__)
 
 def create_application(services: Services, *, streams: StreamPolicy | None = None) -> web.Application:
     """Build the application over the daemon's rooms; it is served by `server.serving`."""
-    application = web.Application(
-        middlewares=(_measure_middleware, problem_middleware, page_problem_middleware, guard_middleware)
-    )
+    application = web.Application(middlewares=(_answer_middleware,))
     metrics = Metrics(services.metrics)
     application[SERVICES] = services
     application[APPLICATIONS] = services.applications
@@ -86,14 +84,24 @@ def _add_routes(application: web.Application) -> dict[web.AbstractRoute, Demand]
 
 
 @web.middleware
-async def _measure_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Count every answer and its time, under its route's template."""
+async def _answer_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let the guard look at every request, and count every answer and its time, under its route's template."""
     started = time.monotonic()
-    response = await handler(request)
-    resource = request.match_info.route.resource
-    route = resource.canonical if resource is not None else "none"
+    try:
+        response = await guarded(request, handler)
+    except Exception as error:  # noqa: BLE001 (the one place that turns what went wrong into an answer)
+        response = await _told(request, error)
+    route = request.match_info.route
     request.app[METRICS].answered(request.method, route, response.status, time.monotonic() - started)
     return response
+
+
+async def _told(request: web.Request, error: Exception) -> web.Response:
+    """Tell of what went wrong: on a page below a page, elsewhere as a problem document."""
+    try:
+        return await told_on_page(request, error)
+    except Exception as still:  # noqa: BLE001 (as above)
+        return await told(request, still)
 
 
 async def _end_streams(application: web.Application) -> None:

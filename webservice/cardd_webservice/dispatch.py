@@ -1,12 +1,13 @@
 """From a declared operation to an aiohttp handler: decode, authorise, perform once, encode."""
 
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import cache, partial
 from http import HTTPMethod, HTTPStatus
 from typing import Any
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
+from multidict import istr
 
 from cardd.applications.types import ApplicationState
 from cardd.audit import current_actor
@@ -20,10 +21,14 @@ from cardd_webservice.idempotency import REPLAYED, IdempotencyKeeper, StoredAnsw
 from cardd_webservice.inputs import decoded_body, decoded_query
 from cardd_webservice.operations import SERVICES, SESSION_HEADER, Answer, Call, Operation, Reply
 from cardd_webservice.replays import rendered
+from cardd_webservice.services import Services
+from cardd_webservice.whole import AnswerKind, WholeAnswer
 
 KEEPER: web.AppKey[IdempotencyKeeper] = web.AppKey("idempotency", IdempotencyKeeper)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_SESSION = istr(SESSION_HEADER)
 
 
 def handler_of(operation: Operation[Any]) -> Handler:
@@ -33,11 +38,11 @@ def handler_of(operation: Operation[Any]) -> Handler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         if not has_body:
-            return _sent(await _perform(operation, request, decoded_query(request, operation.takes)))
+            return _answered(await _perform(operation, request, decoded_query(request, operation.takes)))
         given, raw = await decoded_body(request, operation.takes)
         if operation.method is HTTPMethod.POST:
             return await _perform_once(operation, request, given, raw)
-        return _sent(await _perform(operation, request, given))
+        return _answered(await _perform(operation, request, given))
 
     handle.__name__ = operation.handler.__name__
     return handle
@@ -45,12 +50,15 @@ def handler_of(operation: Operation[Any]) -> Handler:
 
 async def _perform_once(
     operation: Operation[Any], request: web.Request, given: msgspec.Struct, raw: bytes
-) -> web.Response:
-    async def perform() -> StoredAnswer:
+) -> web.StreamResponse:
+    async def performed() -> Reply:
         answer = await _perform(operation, request, given)
         if not isinstance(answer, Reply):
             raise TypeError("a POST does not answer with a stream")
-        return _stored(answer)
+        return answer
+
+    async def perform() -> StoredAnswer:
+        return _stored(await performed())
 
     async def render(kind: str, subject: str) -> StoredAnswer:
         value = await rendered(request.app[SERVICES], kind, subject)
@@ -59,7 +67,7 @@ async def _perform_once(
     keeper = request.app[KEEPER]
     key = keeper.request_key(request, request[CALLER].account, raw)
     if key is None:
-        return _response(await perform())
+        return _answered(await performed())
     answer, repeated = await keeper.answer(key, operation.keeping, perform, render)
     response = _response(answer)
     if repeated:
@@ -68,8 +76,9 @@ async def _perform_once(
 
 
 async def _perform(operation: Operation[Any], request: web.Request, given: msgspec.Struct) -> Answer:
-    session = await _session(operation, request)
-    call = Call(request=request, given=given, session=session)
+    services = request.app[SERVICES]
+    session = await _session(operation, request, services)
+    call = Call(request=request, services=services, given=given, session=session)
     if session is None:
         return await operation.handler(call)
     await _ask_holder(operation, call, session)
@@ -95,12 +104,12 @@ async def _ask_holder(operation: Operation[Any], call: Call[Any], session: CardS
         )
 
 
-async def _session(operation: Operation[Any], request: web.Request) -> CardSession | None:
+async def _session(operation: Operation[Any], request: web.Request, services: Services) -> CardSession | None:
     if operation.access not in (Access.TOKEN, Access.CARD) or operation.ends_session:
         return None
-    named = request.headers.getall(SESSION_HEADER, [])
+    named = request.headers.getall(_SESSION, ())
     if len(named) == 1 and named[0]:
-        return await request.app[SERVICES].sessions.get(named[0])
+        return await services.sessions.get(named[0])
     if named or operation.access is Access.CARD:
         raise CardSessionRequiredError(
             Text(
@@ -111,26 +120,38 @@ async def _session(operation: Operation[Any], request: web.Request) -> CardSessi
     return None
 
 
+def _answered(answer: Answer) -> web.StreamResponse:
+    if not isinstance(answer, Reply):
+        return answer
+    if answer.headers or answer.status == HTTPStatus.NO_CONTENT:
+        return _response(_stored(answer))
+    return WholeAnswer(_kind(answer.status, answer.media_type), _body(answer))
+
+
+@cache
+def _kind(status: int, media_type: str) -> AnswerKind:
+    """Return the kind of the answers of a status and type; both come from the operations' declarations."""
+    return AnswerKind({hdrs.CONTENT_TYPE: media_type, hdrs.CACHE_CONTROL: "no-store"}, status, guarded=True)
+
+
+def _body(reply: Reply) -> bytes:
+    return msgspec.json.encode(reply.value) if reply.body is None else reply.body
+
+
 def _stored(reply: Reply) -> StoredAnswer:
-    if reply.body is not None:
-        body = reply.body
-    elif reply.status == HTTPStatus.NO_CONTENT:
-        body = b""
-    else:
-        body = msgspec.json.encode(reply.value)
+    is_empty = reply.body is None and reply.status == HTTPStatus.NO_CONTENT
     return StoredAnswer(
-        status=int(reply.status), media_type=reply.media_type, body=body, headers=reply.headers
+        status=int(reply.status),
+        media_type=reply.media_type,
+        body=b"" if is_empty else _body(reply),
+        headers=reply.headers,
     )
 
 
-def _sent(answer: Answer) -> web.StreamResponse:
-    return _response(_stored(answer)) if isinstance(answer, Reply) else answer
-
-
 def _response(answer: StoredAnswer) -> web.Response:
-    headers = {"Cache-Control": "no-store", **answer.headers}
+    headers = {hdrs.CACHE_CONTROL: "no-store", **answer.headers}
     if answer.status == HTTPStatus.NO_CONTENT:
         return web.Response(status=answer.status, headers=headers)
     return web.Response(
-        status=answer.status, body=answer.body, headers={"Content-Type": answer.media_type, **headers}
+        status=answer.status, body=answer.body, headers={hdrs.CONTENT_TYPE: answer.media_type, **headers}
     )

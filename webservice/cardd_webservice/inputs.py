@@ -25,10 +25,7 @@ async def decoded_body(request: web.Request, kind: type[T]) -> tuple[T, bytes]:
     raw = await read_json_body(request)
     decoded_query(request, _NoParameters)
     try:
-        msgspec.json.decode(raw)
-        return msgspec.json.decode(raw, type=kind), raw
-    except msgspec.ValidationError as error:
-        raise invalid_fields(error, kind) from None
+        return _decoded(raw, kind), raw
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = str(error)[:200]
         raise MalformedJsonError(
@@ -39,14 +36,24 @@ async def decoded_body(request: web.Request, kind: type[T]) -> tuple[T, bytes]:
 def decoded_query(request: web.Request, kind: type[T]) -> T:
     """Return the query parameters as a `kind`; raises `InvalidFieldsError` naming the parameter."""
     query = request.query
-    if len(query) > len(set(query)):
-        repeated = sorted({name for name in query if len(query.getall(name)) > 1})
+    values: dict[str, int | str] = dict(query)
+    if len(query) > len(values):
+        repeated = sorted(name for name in values if len(query.getall(name)) > 1)
         raise InvalidFieldsError([FieldProblem(name, _ONCE) for name in repeated])
-    numbers = _whole_numbers(kind)
-    values = {name: _plain(value, name in numbers) for name, value in query.items()}
+    for name in _whole_numbers(kind) & values.keys():
+        values[name] = _plain(query[name])
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
+        raise invalid_fields(error, kind) from None
+
+
+def _decoded(raw: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        # What is not JSON at all is told first, wherever in the body it is.
+        msgspec.json.decode(raw)
         raise invalid_fields(error, kind) from None
 
 
@@ -69,5 +76,5 @@ def _is_whole_number(described: msgspec.inspect.Type) -> bool:
     return isinstance(described, msgspec.inspect.IntType)
 
 
-def _plain(value: str, is_number: bool) -> int | str:  # noqa: FBT001 (private, one caller)
-    return int(value) if is_number and value.isascii() and value.isdecimal() and len(value) < 19 else value
+def _plain(value: str) -> int | str:
+    return int(value) if value.isascii() and value.isdecimal() and len(value) < 19 else value

@@ -1,11 +1,63 @@
 """The few numbers that an operator watches, for Prometheus."""
 
+from bisect import bisect_left
+from collections.abc import Iterable
+
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 #: Upper bounds in seconds: from a cached list to a key made on a token.
 _BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+class _Times:
+    """How long the answers of a route took."""
+
+    __slots__ = ("counts", "seconds")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_BUCKETS) + 1)
+        self.seconds = 0.0
+
+    def cumulated(self) -> list[tuple[str, float]]:
+        """Return how many took so long at most, for each bound."""
+        bounds = (*(str(bound) for bound in _BUCKETS), "+Inf")
+        return [(bound, sum(self.counts[: place + 1])) for place, bound in enumerate(bounds)]
+
+
+class _Answers(Collector):
+    """Every answer, counted on the loop alone, and so without the locks of the library's own counters."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str, int], int] = {}
+        self._times: dict[str, _Times] = {}
+
+    def add(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count an answer."""
+        key = (method, route, status)
+        self._counts[key] = self._counts.get(key, 0) + 1
+        times = self._times.get(route)
+        if times is None:
+            times = self._times[route] = _Times()
+        times.counts[bisect_left(_BUCKETS, seconds)] += 1
+        times.seconds += seconds
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the numbers of this moment."""
+        requests = CounterMetricFamily(
+            "cardd_http_requests", "Requests answered.", labels=("method", "route", "status")
+        )
+        for (method, route, status), count in self._counts.items():
+            requests.add_metric((method, route, str(status)), count)
+        seconds = HistogramMetricFamily(
+            "cardd_http_request_seconds", "Time to answer, by route.", labels=("route",)
+        )
+        for route, times in self._times.items():
+            seconds.add_metric((route,), times.cumulated(), times.seconds)
+        return (requests, seconds)
 
 
 class Metrics:
@@ -13,33 +65,17 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        self._requests = Counter(
-            "cardd_http_requests", "Requests answered.", ("method", "route", "status"), registry=registry
-        )
-        self._seconds = Histogram(
-            "cardd_http_request_seconds",
-            "Time to answer, by route.",
-            ("route",),
-            buckets=_BUCKETS,
-            registry=registry,
-        )
-        #: The counters of a route, method and status, so that labels are looked up once.
-        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._answers = _Answers()
+        registry.register(self._answers)
         self._refused = Counter(
             "cardd_guard_refusals", "Requests the guard turned away.", ("reason",), registry=registry
         )
         self._streams = Gauge("cardd_event_streams", "Event streams open.", registry=registry)
 
-    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count an answer; `route` is the path's template, never the path itself."""
-        key = (method, route, status)
-        found = self._answers.get(key)
-        if found is None:
-            found = self._requests.labels(method, route, str(status)), self._seconds.labels(route)
-            self._answers[key] = found
-        requests, times = found
-        requests.inc()
-        times.observe(seconds)
+    def answered(self, method: str, route: web.AbstractRoute, status: int, seconds: float) -> None:
+        """Count an answer, under the template of its route's path, never the path itself."""
+        resource = route.resource
+        self._answers.add(method, resource.canonical if resource is not None else "none", status, seconds)
 
     def refused(self, reason: str) -> None:
         """Count a refusal."""

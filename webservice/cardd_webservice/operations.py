@@ -46,18 +46,14 @@ class Keeping(Enum):
     """Never on disk: the request or its answer is secret."""
 
 
-@dataclass(frozen=True)
-class Call(Generic[T]):
+class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """One request, decoded: `given` is its body, or the query of a GET."""
 
     request: web.Request
+    services: Services
+    """The daemon's rooms."""
     given: T
-    session: CardSession | None
-
-    @property
-    def services(self) -> Services:
-        """The daemon's rooms."""
-        return self.request.app[SERVICES]
+    session: CardSession | None = None
 
     @property
     def caller(self) -> Caller:
@@ -86,15 +82,14 @@ class Call(Generic[T]):
         return self.session
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """What a handler answers: `value` as JSON, or `body` as it is, of `media_type`."""
 
     value: Any = None
     status: int = HTTPStatus.OK
     body: bytes | None = None
     media_type: str = JSON
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
 
 
 Answer = Reply | web.StreamResponse

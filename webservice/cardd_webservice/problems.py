@@ -2,13 +2,13 @@
 
 import errno
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from cardd.errors import CarddError, InvalidFieldsError
 from cardd.text import Language, Text, preferred_language
@@ -22,8 +22,6 @@ from cardd_webservice.guard.refusals import REFUSALS
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:cardd:error:"
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _log = structlog.get_logger(__name__)
 _NO_SUCH_PATH = Text("Nothing is served under this path.", "Rien n’est servi sous ce chemin.")
@@ -56,34 +54,34 @@ class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     fields: tuple[ProblemField, ...] = ()
 
 
-@web.middleware
-async def problem_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every error below as a problem document in the caller's language."""
-    language = preferred_language(request.headers.get("Accept-Language", ""))
-    try:
-        return await handler(request)
-    except CarddError as error:
-        if isinstance(error, RefusedError):
-            await request.app[REFUSALS].note(error.reason)
-        elif error.status == HTTPStatus.TOO_MANY_REQUESTS:
-            await request.app[REFUSALS].note(error.code)
-        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            _log.warning("request_failed", path=request.path, code=error.code, detail=error.detail.en)
-        return problem(error, language)
-    except web.HTTPRequestEntityTooLarge:
-        await request.app[REFUSALS].note(BodyTooLargeError.reason)
-        return problem(
-            BodyTooLargeError(Text("The body is too large.", "Contenu trop volumineux.")), language
-        )
-    except web.HTTPException as error:
-        if error.status < HTTPStatus.BAD_REQUEST:
-            raise
-        return _http_problem(error, language)
-    except Exception as error:  # noqa: BLE001 (the one place that turns what nobody foresaw into an answer)
-        if isinstance(error, OSError) and error.errno in _RUN_OUT:
+async def told(request: web.Request, error: Exception) -> web.Response:
+    """Return the problem document that tells of an error, in the caller's language.
+
+    Raises `error` itself where it is none, but an answer of the framework such as a redirection.
+    """
+    language = preferred_language(request.headers.get(hdrs.ACCEPT_LANGUAGE, ""))
+    match error:
+        case CarddError():
+            if isinstance(error, RefusedError):
+                await request.app[REFUSALS].note(error.reason)
+            elif error.status == HTTPStatus.TOO_MANY_REQUESTS:
+                await request.app[REFUSALS].note(error.code)
+            if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                _log.warning("request_failed", path=request.path, code=error.code, detail=error.detail.en)
+            return problem(error, language)
+        case web.HTTPRequestEntityTooLarge():
+            await request.app[REFUSALS].note(BodyTooLargeError.reason)
+            too_large = BodyTooLargeError(Text("The body is too large.", "Contenu trop volumineux."))
+            return problem(too_large, language)
+        case web.HTTPException():
+            if error.status < HTTPStatus.BAD_REQUEST:
+                raise error
+            return _http_problem(error, language)
+        case OSError() if error.errno in _RUN_OUT:
             _log.error("resources_exhausted", path=request.path, why=error.strerror)
             return problem(ResourcesExhaustedError.of(error), language)
-        return _unexpected(request, language)
+        case _:
+            return _unexpected(request, language, error)
 
 
 def problem(error: CarddError, language: Language) -> web.Response:
@@ -137,10 +135,12 @@ def _http_problem(error: web.HTTPException, language: Language) -> web.Response:
     return _answer(document, language, headers)
 
 
-def _unexpected(request: web.Request, language: Language) -> web.Response:
+def _unexpected(request: web.Request, language: Language, error: Exception) -> web.Response:
     """Log what nobody foresaw and answer with its reference only."""
     reference = secrets.token_hex(4)
-    _log.exception("unexpected_error", reference=reference, method=request.method, path=request.path)
+    _log.error(
+        "unexpected_error", reference=reference, method=request.method, path=request.path, exc_info=error
+    )
     detail = Text(
         f"The daemon met an error of its own, logged as {reference}.",
         f"Le démon a rencontré une erreur interne, journalisée sous {reference}.",

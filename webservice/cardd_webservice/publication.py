@@ -22,6 +22,7 @@ from cardd.text import Text
 from cardd_webservice.guard.bodies import read_body
 from cardd_webservice.operations import SERVICES
 from cardd_webservice.services import Services
+from cardd_webservice.whole import AnswerKind, WholeAnswer
 
 CRL_TYPE = "application/pkix-crl"
 CERTIFICATE_TYPE = "application/pkix-cert"
@@ -30,7 +31,7 @@ OCSP_REQUEST_TYPE = "application/ocsp-request"
 OCSP_TYPE = "application/ocsp-response"
 
 _DELTA = "-delta"
-_UNCACHED_OCSP = {hdrs.CONTENT_TYPE: OCSP_TYPE, hdrs.CACHE_CONTROL: "no-store"}
+_UNCACHED_OCSP = AnswerKind({hdrs.CONTENT_TYPE: OCSP_TYPE, hdrs.CACHE_CONTROL: "no-store"}, guarded=False)
 
 
 async def crl(request: web.Request) -> web.Response:
@@ -141,7 +142,7 @@ def _held(request: web.Request, etag: str, modified: datetime) -> bool:
 
 def _ocsp_response(request: web.Request, reply: OcspReply) -> web.Response:
     if reply.max_age is None or request.method == hdrs.METH_POST:
-        return web.Response(body=reply.body, headers=_UNCACHED_OCSP)
+        return WholeAnswer(_UNCACHED_OCSP, reply.body)
     response = web.Response(body=reply.body, content_type=OCSP_TYPE)
     response.headers[hdrs.CACHE_CONTROL] = f"public, no-transform, must-revalidate, max-age={reply.max_age}"
     response.last_modified = reply.last_modified

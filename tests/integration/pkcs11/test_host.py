@@ -65,6 +65,23 @@ async def test_closing_ends_the_process(host: TokenHost) -> None:
         await host.ping()
 
 
+def test_a_host_is_reached_from_the_loop_that_the_daemon_runs_on(tmp_path: Path) -> None:
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
+
+    async def kill_and_call() -> int:
+        host = TokenHost(softhsm_profile(), softhsm_environment(tmp_path))
+        await host.start()
+        assert host.pid is not None
+        os.kill(host.pid, signal.SIGKILL)
+        await until(lambda: not host.running)
+        await host.ping()
+        await host.close()
+        return host.counters.restarts
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(kill_and_call()) == 1
+
+
 async def test_a_kill_in_mid_call_is_a_clear_error_and_the_next_call_works(host: TokenHost) -> None:
     token = await host.init_token("t", SO_PIN, USER_PIN)
     await host.login(token.serial, USER_PIN)

@@ -1,5 +1,7 @@
 """The benchmarks' frame: rounds alternate, targets are judged, runs are compared, charts are drawn."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -105,6 +107,19 @@ def test_what_fails_costs_no_other_case_its_figures(tmp_path: Path) -> None:
     assert reasons == [[gone, None, "the group does not offer it"], [none] * 3]
 
 
+def test_a_program_that_fails_is_named_without_where_it_is(tmp_path: Path) -> None:
+    def fail() -> float:
+        subprocess.run([sys.executable, "-c", "raise SystemExit(3)", tmp_path / "given"], check=True)
+        return 1.0
+
+    group = Group("a", [case(Target("ours", "at most", 1))], lambda _: nullcontext({"a/b": Pair(fail)}))
+    (result,) = perform(group, Asked(tmp_path, ["a/b"], None), rounds=1, progress=str)
+    name = Path(sys.executable).name
+    assert result.why_missing == (
+        f"it failed: CalledProcessError ended with 3: {name} -c raise SystemExit(3) given"
+    )
+
+
 def test_a_curve_has_a_figure_for_each_size() -> None:
     curve = Curve(name="a/c", title="Growth", x="rows", unit="ms", sizes=(10, 100))
     assert trace(curve, Points(lambda size: {"line": size / 10})).points == (
@@ -182,11 +197,12 @@ def test_the_page_takes_a_run_between_its_marks_and_charts_are_well_formed() -> 
     drawn = charts(report)
     assert set(drawn) == {"a-c.svg", "targets.svg"}
     for each in drawn.values():
-        ElementTree.fromstring(each)  # noqa: S314 (our own)
+        ElementTree.fromstring(each.drawing)  # noqa: S314 (our own)
     text = page("before <!-- measured: begin -->old<!-- measured: end --> after", report)
     assert "old" not in text
     assert text.startswith("before ")
     assert text.endswith(" after")
+    assert "![Growth & more](performance/a-c.svg)" in text
     assert "| ours | 4 ms | theirs: 1 ms | 4 (4–4) | ≥ 2 × | yes |" in text
     assert "| one answer | 0.5 | 0.5 | 0.25 | 1.25 | 1,000 |" in text
     assert most({LOOP: 0.5, CLIENTS: 3.5}, cores=2) == 500

@@ -121,7 +121,7 @@ async def test_once_settled_the_wait_has_no_end() -> None:
     pcsc = FakePcsc(A)
     async with watching(pcsc) as heard:
         await heard.next(2)
-        while pcsc.waits[-1] is not None:
+        while not pcsc.waits or pcsc.waits[-1] is not None:
             pcsc.time_out()
             await asyncio.sleep(0)
         pcsc.insert(A)

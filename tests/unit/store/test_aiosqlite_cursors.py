@@ -1,5 +1,6 @@
 """SQLite connections: each statement is one trip to the connection's thread."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -51,3 +52,45 @@ async def test_a_statement_that_fails_fails_its_caller(connection: WholeResultCo
     await connection.cursor().execute("INSERT INTO t (name) VALUES ('a')")
     with pytest.raises(sqlite3.IntegrityError):
         await connection.cursor().execute("INSERT INTO t (name) VALUES ('a')")
+
+
+async def test_what_begins_a_transaction_travels_with_its_first_statement(
+    connection: WholeResultConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trips = 0
+    travel = connection._execute
+
+    async def counted(*arguments: Any) -> None:
+        nonlocal trips
+        trips += 1
+        await travel(*arguments)  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(connection, "_execute", counted)
+    connection.begin("BEGIN IMMEDIATE")
+    await connection.rollback()
+    assert trips == 0, "what was only announced is not undone"
+    await connection.cursor().execute("CREATE TABLE after (name TEXT)")
+    assert not connection.in_transaction, "what was announced before is forgotten"
+    connection.begin("BEGIN IMMEDIATE")
+    await connection.cursor().execute("CREATE TABLE undone (name TEXT)")
+    assert connection.in_transaction
+    assert trips == 2
+    await connection.rollback()
+    assert not connection.in_transaction
+    with pytest.raises(sqlite3.OperationalError):
+        await connection.cursor().execute("SELECT * FROM undone")
+
+
+async def test_a_transaction_whose_statement_nobody_waits_for_any_more_is_undone(
+    connection: WholeResultConnection,
+) -> None:
+    connection.begin("BEGIN IMMEDIATE")
+    waiting = asyncio.create_task(connection.cursor().execute("CREATE TABLE given_up (name TEXT)"))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await connection.rollback()
+    assert not connection.in_transaction
+    with pytest.raises(sqlite3.OperationalError):
+        await connection.cursor().execute("SELECT * FROM given_up")

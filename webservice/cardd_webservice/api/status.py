@@ -1,6 +1,7 @@
 """Is this certificate revoked? Single answers and batches, from the lists kept."""
 
 import asyncio
+from collections.abc import Iterable
 from http import HTTPMethod
 from typing import Annotated, Any
 
@@ -83,19 +84,32 @@ async def post_status(call: Call[StatusRequest]) -> Reply:
     policy, items = _policy(call, call.given.policy), call.given.items
     revocation = call.services.revocation
     answers: dict[int, RevocationAnswer] = {}
-    questions: dict[int, Question] = {}
+    questions: list[Question] = []
     for number, item in enumerate(items):
-        if item.certificate is not None and item.issuer is None and item.serial is None:
+        if item.certificate is None and item.issuer is not None and item.serial is not None:
+            questions.append(Question(SpkiHash(item.issuer.lower()), int(item.serial, 16)))
+        elif item.certificate is not None and item.issuer is None and item.serial is None:
             certificate = read_certificate(item.certificate, f"items.{number}.certificate")
             answers[number] = await revocation.status_of(certificate, policy=policy)
             await asyncio.sleep(0)  # its issuer's signature was verified: others get their turn
-        elif item.issuer is not None and item.serial is not None and item.certificate is None:
-            questions[number] = Question(SpkiHash(item.issuer.lower()), int(item.serial, 16))
         else:
             raise _one_or_the_other(number)
-    found = await revocation.batch(tuple(questions.values()), policy)
-    answers.update(zip(questions, found, strict=True))
-    return Reply(StatusAnswers(items=tuple(answers[number] for number in range(len(items)))))
+    found = iter(await revocation.batch(questions, policy))
+    in_order = (answers[number] if number in answers else next(found) for number in range(len(items)))
+    return Reply(body=_encoded(in_order if answers else found))
+
+
+def _encoded(answers: Iterable[RevocationAnswer]) -> bytes:
+    """Return `StatusAnswers` in JSON; an answer that many certificates share is encoded once."""
+    encoded: dict[int, bytes] = {}
+    parts, kept = [], []
+    for answer in answers:
+        part = encoded.get(id(answer))
+        if part is None:
+            part = encoded[id(answer)] = msgspec.json.encode(answer)
+            kept.append(answer)  # while it is, its id is no other's
+        parts.append(part)
+    return b'{"items":[' + b",".join(parts) + b"]}"
 
 
 def _policy(call: Call[Any], name: str | None) -> FreshnessPolicy:

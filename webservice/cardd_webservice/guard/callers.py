@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from cardd.applications.registry import Applications
 from cardd.applications.types import ApplicationView
@@ -37,6 +37,12 @@ class Caller:
         return f"{self.name} {self.origin}" if self.origin is not None else self.name
 
 
+#: Callers without a token, in no page.
+ANONYMOUS = Caller(CallerKind.USER)
+ANOTHER_USER = Caller(CallerKind.OTHER_USER)
+_THE_OWNER = Caller(CallerKind.OWNER)
+
+
 class Callers:
     """Knows who holds which token, and how many wrong ones came."""
 
@@ -55,7 +61,7 @@ class Callers:
             UnauthenticatedError: a token that nobody holds, or not a token.
             TooManyAttemptsError: after many of those.
         """
-        presented = request.headers.getall("Authorization", [])
+        presented = request.headers.getall(hdrs.AUTHORIZATION, ())
         if not presented:
             return Caller(CallerKind.USER if is_this_user else CallerKind.OTHER_USER, origin=origin)
         scheme, _, value = presented[0].partition(" ")
@@ -68,6 +74,8 @@ class Callers:
 
     async def _holder_of(self, token: str, *, is_this_user: bool, origin: str | None) -> Caller | None:
         if self._owner.matches(token):
+            if is_this_user and origin is None:
+                return _THE_OWNER
             return Caller(CallerKind.OWNER if is_this_user else CallerKind.OTHER_USER, origin=origin)
         application = await self._applications.holder_of(token)
         if application is None:

@@ -26,6 +26,13 @@ class Ends(NamedTuple):
     is_tls: bool
 
 
+class Peer(NamedTuple):
+    """Our end of a connection, and whether the daemon's own user, or root, is at the other one."""
+
+    ends: Ends
+    is_ours: bool
+
+
 class Crowd:
     """How many connections are open, in all and of other users."""
 
@@ -68,6 +75,8 @@ class Connection(web.RequestHandler):
         self._is_other = False
         self._stalled: asyncio.TimerHandle | None = None
         self.peer_uid: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self.peer: Peer | None = None
+        """Who calls, once a first request has asked; it does not change while the connection lives."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection in, or drop it where there is no room."""
@@ -150,19 +159,28 @@ def connection_factory(server: web.Server, application: web.Application) -> Conn
     return lambda: Connection(server, application, crowd)
 
 
-async def ends_of(request: web.Request) -> tuple[Ends, int | None]:
-    """Return our end of the request's connection, and the user at the other one where the platform tells.
+def known_peer(request: web.Request) -> Peer | None:
+    """Return who is at the two ends of the request's connection where an earlier request has asked."""
+    protocol = request.protocol
+    return protocol.peer if isinstance(protocol, Connection) and protocol.transport is not None else None
 
-    Raises `ForeignPeerError` where that end is closed, or is another user's on the Unix socket.
+
+async def peer_of(request: web.Request) -> Peer:
+    """Return who is at the two ends of the request's connection, as far as the platform tells.
+
+    Raises `ForeignPeerError` where an end is closed, or is another user's on the Unix socket.
     """
     protocol = request.protocol
-    uid = await asyncio.shield(protocol.peer_uid) if isinstance(protocol, Connection) else GONE
+    if not isinstance(protocol, Connection) or protocol.transport is None:
+        raise _gone()
+    uid = await asyncio.shield(protocol.peer_uid)
     ends = own_end(request)
     if ends is None or uid == GONE:
         raise _gone()
     if ends.port is None and not is_this_user(uid):
         raise ForeignPeerError(Text(f"The user {uid} calls.", f"L’appel vient de l’utilisateur {uid}."))
-    return ends, uid
+    protocol.peer = Peer(ends, is_this_user(uid))
+    return protocol.peer
 
 
 def own_end(request: web.Request) -> Ends | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from cardd.applications.identity import is_web_origin
 from cardd.applications.registry import Applications
@@ -17,13 +17,13 @@ from cardd_webservice.errors import (
     UnauthenticatedError,
 )
 from cardd_webservice.guard.browsers import BROWSER, admit_browser
-from cardd_webservice.guard.callers import CALLER, CALLERS, Caller
-from cardd_webservice.guard.connections import Ends, ends_of
+from cardd_webservice.guard.callers import ANONYMOUS, ANOTHER_USER, CALLER, CALLERS, Caller
+from cardd_webservice.guard.connections import Ends, known_peer, peer_of
 from cardd_webservice.guard.cors import LET_IN, add_cors, preflight_answer, wanted_method
 from cardd_webservice.guard.origins import Origin, check_host, foreign, origin_of, own_origin
-from cardd_webservice.guard.peers import is_this_user
 from cardd_webservice.guard.policy import (
     ANY_SCOPE,
+    LET_IN_KINDS,
     PAGE_ACCESS,
     POLICY,
     RULES,
@@ -39,28 +39,35 @@ from cardd_webservice.guard.policy import (
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 #: What pages may say for themselves.
-_OWN_OF_PAGES = ("Content-Security-Policy", "Referrer-Policy")
+_OWN_OF_PAGES = (hdrs.CONTENT_SECURITY_POLICY, hdrs.REFERRER_POLICY)
+
+_NO_PAGE = Origin(OriginKind.NONE)
 
 #: What each route asks of its callers; a route that is not here is guarded by its path.
 DEMANDS: web.AppKey[dict[web.AbstractRoute, Demand]] = web.AppKey("demands")
 APPLICATIONS: web.AppKey[Applications] = web.AppKey("applications", Applications)
 
 
-@web.middleware
-async def guard_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let the request pass, with its caller known, or refuse it."""
-    ends, uid = await ends_of(request)
-    name = check_host(POLICY, request.headers.getall("Host", []), request.raw_path, ends.port)
+    application, headers = request.app, request.headers
+    ends, is_ours = known_peer(request) or await peer_of(request)
+    name = check_host(POLICY, headers.getall(hdrs.HOST, ()), request.raw_path, ends.port)
     wanted = wanted_method(request)
-    demand = await _demand_of(request, wanted)
-    origin = await _origin_of(request, ends, name)
+    route = request.match_info.route
+    if wanted is not None:
+        route = (await application.router.resolve(request.clone(method=wanted))).route
+    demand = application[DEMANDS].get(route) or _demand_of_path(request.path)
+    origin = _NO_PAGE
+    if hdrs.ORIGIN in headers or hdrs.SEC_FETCH_SITE in headers:
+        origin = await _origin_of(application, request, ends, name)
     if origin.kind not in RULES[demand.access].origins:
         raise foreign(origin)
-    if origin.kind in (OriginKind.PAIRED, OriginKind.PROTECTED) and demand.access not in WITHOUT_CORS:
+    if origin.kind in LET_IN_KINDS and demand.access not in WITHOUT_CORS:
         request[LET_IN] = origin.value or ""
-        if wanted is not None and is_this_user(uid):
+        if wanted is not None and is_ours:
             return preflight_answer(request)
-    caller = await _caller(request, demand, origin, ends, is_ours=is_this_user(uid))
+    caller = await _caller(application, request, demand, origin, ends, is_ours=is_ours)
     request[CALLER] = caller
     acting = current_actor.set(caller.name)
     through = current_application.set(caller.application.id if caller.application else None)
@@ -73,31 +80,28 @@ async def guard_middleware(request: web.Request, handler: Handler) -> web.Stream
 
 async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Complete an answer that is about to be sent; an application's `on_response_prepare`."""
-    own = {name: response.headers[name] for name in _OWN_OF_PAGES if name in response.headers}
-    response.headers.update(SECURITY_HEADERS | own)
-    add_cors(request, response.headers)
+    headers = response.headers
+    own = [(name, headers[name]) for name in _OWN_OF_PAGES if name in headers]
+    headers.update(SECURITY_HEADERS)
+    headers.update(own)
+    add_cors(request, headers)
 
 
-async def _demand_of(request: web.Request, wanted_method: str | None) -> Demand:
-    """Return what the route of a request, or of the one that a preflight announces, asks of its callers."""
-    found = request.match_info
-    if wanted_method is not None:
-        found = await request.app.router.resolve(request.clone(method=wanted_method))
-    known = request.app[DEMANDS].get(found.route)
-    if known is not None:
-        return known
-    if request.path.startswith(POLICY.guarded_prefixes):
+def _demand_of_path(path: str) -> Demand:
+    """Return what is asked of callers where no route is."""
+    if path.startswith(POLICY.guarded_prefixes):
         return Demand(Access.TOKEN, ANY_SCOPE)
     return Demand(Access.PUBLIC)
 
 
-async def _origin_of(request: web.Request, ends: Ends, name: str) -> Origin:
+async def _origin_of(application: web.Application, request: web.Request, ends: Ends, name: str) -> Origin:
+    headers = request.headers
+    origins, fetch_site = headers.getall(hdrs.ORIGIN, ()), headers.get(hdrs.SEC_FETCH_SITE)
     own = None if ends.port is None else own_origin(name, ends.port, is_tls=ends.is_tls)
-    fetch_site = request.headers.get("Sec-Fetch-Site")
-    origin = origin_of(POLICY, request.headers.getall("Origin", []), fetch_site, own)
+    origin = origin_of(POLICY, origins, fetch_site, own)
     if origin.kind is not OriginKind.FOREIGN or origin.value is None or ends.port is None:
         return origin
-    if origin.value in await request.app[APPLICATIONS].origins():
+    if origin.value in await application[APPLICATIONS].origins():
         return Origin(OriginKind.PAIRED, origin.value)
     is_ours_elsewhere = any(
         origin.value == own_origin(each, ends.port, is_tls=ends.is_tls) for each in POLICY.hosts
@@ -107,17 +111,23 @@ async def _origin_of(request: web.Request, ends: Ends, name: str) -> Origin:
 
 
 async def _caller(
-    request: web.Request, demand: Demand, origin: Origin, ends: Ends, *, is_ours: bool
+    application: web.Application,
+    request: web.Request,
+    demand: Demand,
+    origin: Origin,
+    ends: Ends,
+    *,
+    is_ours: bool,
 ) -> Caller:
     """Return who calls, where the rules let that caller in; raises what they do not."""
     rule = RULES[demand.access]
     if demand.access is Access.PUBLICATION or (demand.access is Access.ENTRY and is_ours):
-        return Caller(CallerKind.USER if is_ours else CallerKind.OTHER_USER)
+        return ANONYMOUS if is_ours else ANOTHER_USER
     if demand.access in PAGE_ACCESS and is_ours:
         request[BROWSER] = admit_browser(request, demand.access, ends.port)
         return Caller(CallerKind.BROWSER)
-    page = origin.value if origin.kind in (OriginKind.PAIRED, OriginKind.PROTECTED) else None
-    caller = await request.app[CALLERS].identify(request, is_this_user=is_ours, origin=page)
+    page = origin.value if origin.kind in LET_IN_KINDS else None
+    caller = await application[CALLERS].identify(request, is_this_user=is_ours, origin=page)
     if caller.kind is CallerKind.OTHER_USER:
         raise ForeignPeerError(
             Text("Another user of this machine calls.", "Un autre utilisateur de cette machine appelle.")

@@ -23,8 +23,8 @@ def check_host(policy: GuardPolicy, hosts: Sequence[str], target: str, port: int
     """
     if len(hosts) == 1 and target.startswith("/"):
         name, given_port = _split(hosts[0].lower())
-        names = policy.hosts if port is not None else (*policy.hosts, policy.socket_host)
-        if name in names and (given_port is None or port is None or given_port == str(port)):
+        is_ours = name in policy.hosts or (port is None and name == policy.socket_host)
+        if is_ours and (given_port is None or port is None or given_port == str(port)):
             return name
     shown = ", ".join(hosts)[:100]
     raise MisdirectedRequestError(

@@ -10,8 +10,14 @@ import msgspec
 from cardd.applications.types import Scope
 
 
+class _Kind(Enum):
+    """Members are looked up several times a request: they are hashed as what they are, each one object."""
+
+    __hash__ = object.__hash__
+
+
 @unique
-class Access(Enum):
+class Access(_Kind):
     """The classes of routes."""
 
     PUBLICATION = "publication"
@@ -37,7 +43,7 @@ class Access(Enum):
 
 
 @unique
-class CallerKind(Enum):
+class CallerKind(_Kind):
     """Who calls."""
 
     OWNER = "owner"
@@ -53,7 +59,7 @@ class CallerKind(Enum):
 
 
 @unique
-class OriginKind(Enum):
+class OriginKind(_Kind):
     """Which page sent the request, as its browser says (RFC 6454; Fetch Metadata)."""
 
     NONE = "none"
@@ -100,6 +106,8 @@ RULES: Mapping[Access, Rule] = MappingProxyType(
 )
 
 PAGE_ACCESS = frozenset({Access.PAGE, Access.FORM, Access.LIVE})
+#: Origins of pages that are not ours and may be answered.
+LET_IN_KINDS = frozenset({OriginKind.PAIRED, OriginKind.PROTECTED})
 #: Where pages of other origins may send requests, but read no answer.
 WITHOUT_CORS = frozenset({Access.PUBLICATION, Access.ENTRY})
 #: Where a bearer token decides.

@@ -1,5 +1,5 @@
 """The pages, rendered on the server: French first, English too; readable without scripts."""
 
-from cardd_webservice.ihm.routes import add_pages, page_problem_middleware
+from cardd_webservice.ihm.routes import add_pages, told_on_page
 
-__all__ = ["add_pages", "page_problem_middleware"]
+__all__ = ["add_pages", "told_on_page"]

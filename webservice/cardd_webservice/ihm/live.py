@@ -13,7 +13,8 @@ from cardd_webservice.operations import Call, Nothing, Reply
 
 async def news(visit: Visit) -> web.StreamResponse:
     """Send the events of the API's stream for as long as the browser is signed in."""
-    stream = asyncio.ensure_future(follow(Call(request=visit.request, given=Nothing(), session=None)))
+    call = Call(request=visit.request, services=visit.services, given=Nothing())
+    stream = asyncio.ensure_future(follow(call))
     over = asyncio.ensure_future(_end_of(visit))
     try:
         await asyncio.wait({stream, over}, return_when=asyncio.FIRST_COMPLETED)

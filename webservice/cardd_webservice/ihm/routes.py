@@ -78,23 +78,23 @@ def add_pages(application: web.Application) -> dict[web.AbstractRoute, Access]:
     return access
 
 
-@web.middleware
-async def page_problem_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer what goes wrong below a page with a page: what happened, and what to do."""
-    if request.match_info.route not in request.app[_PAGES]:
-        return await handler(request)
-    try:
-        return await handler(request)
-    except (web.HTTPException, UnauthenticatedError):
-        raise
-    except CarddError as error:
+async def told_on_page(request: web.Request, error: Exception) -> web.Response:
+    """Return the page that tells what went wrong below a page, and what to do.
+
+    Raises `error` itself where the request is for no page, or what went wrong has an answer of its own.
+    """
+    own_answer = isinstance(error, web.HTTPException | UnauthenticatedError)
+    if own_answer or request.match_info.route not in request.app[_PAGES]:
+        raise error
+    if isinstance(error, CarddError):
         if isinstance(error, RefusedError):
             await request.app[REFUSALS].note(error.reason)
         return _trouble(request, error)
-    except Exception:  # noqa: BLE001 (what nobody foresaw becomes a page too)
-        reference = secrets.token_hex(4)
-        _log.exception("unexpected_error", reference=reference, method=request.method, path=request.path)
-        return _trouble(request, _unexpected(reference))
+    reference = secrets.token_hex(4)
+    _log.error(
+        "unexpected_error", reference=reference, method=request.method, path=request.path, exc_info=error
+    )
+    return _trouble(request, _unexpected(reference))
 
 
 def _handler_of(page: PageRoute) -> Handler:
