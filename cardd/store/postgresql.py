@@ -52,6 +52,9 @@ _SESSION = {
     "tcp_user_timeout": "8000",
 }
 
+#: What the driver raises, where SQLAlchemy is not between, for a server that is not there or goes away.
+_LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
 _MIGRATE = "cardd migrate"
 _TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('cardd write', 0))"
 
@@ -110,7 +113,7 @@ class SharedDatabase(msgspec.Struct, frozen=True, kw_only=True):
                 command_timeout=seconds,
                 server_settings=settings,
             )
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        except (*_LOST, ValueError) as error:
             raise unavailable(error) from error
 
     def _password(self) -> str | None:
@@ -170,9 +173,13 @@ class PostgresqlBackend:
         """Hold the advisory lock `name`, on a connection of its own that goes with this process."""
         connection = await self._connected()
         try:
-            yield await _locked(connection, name, wait)
+            try:
+                alone = await _locked(connection, name, wait)
+            except _LOST as error:
+                raise unavailable(error) from error
+            yield alone
         finally:
-            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(*_LOST):
                 await connection.close(timeout=_CONNECT_SECONDS)
 
     @asynccontextmanager
@@ -188,8 +195,8 @@ class PostgresqlBackend:
         while True:
             try:
                 await self._listen_once(heard)
-            except (StoreUnavailableError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                _log.warning("store.not_listening", why=str(error).splitlines()[0])
+            except (StoreUnavailableError, *_LOST) as error:
+                _log.warning("store.not_listening", why=repr(error))
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def close(self) -> None:

@@ -102,9 +102,7 @@ def test_a_full_disk_stops_changes_and_nothing_else(start_daemon: DaemonStarter,
         with Work(daemon) as work:
             work.wait_for_jobs(2)
             filler = _fill(disk)
-            before = work.jobs
-            # Refused while there are none left, or back at work because the crowd was shed.
-            eventually(lambda: sum(work.seen.values()) > 3 or work.jobs > before + 3)
+            eventually(lambda: sum(work.seen.values()) > 3)
             _stays_readable(daemon)
             filler.unlink()
             work.wait_for_jobs(4)
@@ -152,14 +150,12 @@ def test_a_file_system_that_turns_read_only_stops_changes_until_it_is_mounted_ag
 ) -> None:
     with failing_disk(tmp_path / "disk") as disk:
         daemon = start_daemon(disk, CARDD_HTTP_PORT=str(free_port()))
-        subprocess.run(
-            ["sync", "-f", disk], check=True
-        )  # the copy of the prepared state; not what is done from here
+        # What is synced is the copy of the prepared state, not what is done from here.
+        subprocess.run(["sync", "-f", disk], check=True)
         with Work(daemon) as work:
             work.wait_for_jobs(2)
-            subprocess.run(
-                ["mount", "-o", "remount,abort", disk], check=True
-            )  # as after an error of the disk
+            # As the kernel does after an error of the disk.
+            subprocess.run(["mount", "-o", "remount,abort", disk], check=True)
             eventually(lambda: sum(work.seen.values()) > 3)
             _stays_readable(daemon)
             daemon.kill()
@@ -168,7 +164,8 @@ def test_a_file_system_that_turns_read_only_stops_changes_until_it_is_mounted_ag
             subprocess.run(["mount", "-o", "loop", disk.with_suffix(".img"), disk], check=True)
             daemon.start()
             work.wait_for_jobs(4)
-        work.check(tmp_path, NOT_WRITABLE | BROKEN | SESSIONS_GONE)
+        # A token host that was started meanwhile does not see the tokens: SoftHSM shows none that it cannot write.
+        work.check(tmp_path, NOT_WRITABLE | BROKEN | SESSIONS_GONE | {"409 token_absent"})
         daemon.stop()
 
 
@@ -247,7 +244,9 @@ def test_descriptors_that_run_out_refuse_new_callers_and_come_back(
         with ExitStack() as stack:
             for _ in range(120):
                 stack.enter_context(socket.create_connection((parts.hostname, parts.port), timeout=30))
-            eventually(lambda: sum(work.seen.values()) > 3)
+            before = work.jobs
+            # Refused while there are none left, or back at work because the crowd was shed.
+            eventually(lambda: sum(work.seen.values()) > 3 or work.jobs > before + 3)
         resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (soft, hard))
         work.wait_for_jobs(4)
     work.check(tmp_path, BUSY)

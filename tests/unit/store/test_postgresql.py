@@ -133,6 +133,32 @@ async def test_a_connection_cut_in_mid_transaction_is_said_so_and_leaves_nothing
     await a.change("fact:1")
 
 
+async def test_a_connection_cut_while_it_waits_for_another_machine_is_said_so(
+    machines: tuple[Machine, Machine], database: SharedDatabase
+) -> None:
+    a, b = machines
+
+    async def wait_for_its_turn() -> None:
+        async with b.store.exclusively("lists", wait=30):
+            raise AssertionError("the other machine holds it")
+
+    async with a.store.exclusively("lists"):
+        waiting = asyncio.create_task(wait_for_its_turn())
+        watcher = await database.connect("tests")
+        async with asyncio.timeout(20):
+            while not await watcher.fetchval(_CUT_WAITING):
+                pass
+        await watcher.close()
+        with pytest.raises(StoreUnavailableError):
+            await waiting
+
+
+_CUT_WAITING = """
+    SELECT bool_or(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE wait_event_type = 'Lock' AND wait_event = 'advisory' AND application_name LIKE 'cardd %'
+"""
+
+
 async def test_a_server_that_is_away_is_said_so_with_the_time_to_try_again(tmp_path: Path) -> None:
     nowhere = SharedDatabase(url=f"postgresql://cardd@/cardd?host={tmp_path}")
     with pytest.raises(StoreUnavailableError) as refused:

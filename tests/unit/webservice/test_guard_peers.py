@@ -1,7 +1,9 @@
 """Which user is at the other end: read from the kernel's tables, and what other users get."""
 
 import asyncio
+import errno
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -57,6 +59,17 @@ def test_the_user_of_a_connection_is_found(family: socket.AddressFamily, address
 
 def test_without_the_tables_nothing_is_told(tmp_path: Path) -> None:
     assert tcp_peer_uid(("127.0.0.1", 1), ("127.0.0.1", 2), tmp_path) is None
+
+
+@_needs_proc
+def test_where_the_tables_cannot_be_read_now_nobody_is_taken_for_this_user() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            tcp_peer_uid(("127.0.0.1", 1), ("127.0.0.1", 2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_the_owner_and_root_are_this_user() -> None:
@@ -128,6 +141,20 @@ async def test_what_cannot_be_told_apart_is_taken_for_this_user(
     service: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "tcp_peer_uid", lambda _ours, _theirs: None)
+    assert (await service.json("GET", "/api/v1/cards"))[0] == 200
+
+
+async def test_while_descriptors_run_out_callers_are_told_so_and_on_the_same_connection_let_in_again(
+    service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out(_ours: object, _theirs: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(connections, "tcp_peer_uid", run_out)
+        async with service.call("GET", "/api/v1/cards") as response:
+            assert response.status == 503
+            assert (await response.json(content_type=None))["type"] == "urn:cardd:error:resources_exhausted"
     assert (await service.json("GET", "/api/v1/cards"))[0] == 200
 
 

@@ -86,8 +86,7 @@ class Connection(web.RequestHandler):
         if self._crowd.is_full:
             self._drop("connections")
             return
-        self.peer_uid = asyncio.ensure_future(_peer_uid(transport.get_extra_info("socket")))
-        self.peer_uid.add_done_callback(self._know_peer)
+        self._ask_for_peer(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Give the place back."""
@@ -138,6 +137,20 @@ class Connection(web.RequestHandler):
         response.force_close()
         return response
 
+    async def found_peer_uid(self) -> int | None:
+        """Return the user at the other end, asked for again where the system could not tell the last time.
+
+        Raises `OSError` where it cannot tell now.
+        """
+        failed = self.peer_uid.done() and self.peer_uid.exception() is not None
+        if failed and self.transport is not None:
+            self._ask_for_peer(self.transport)
+        return await asyncio.shield(self.peer_uid)
+
+    def _ask_for_peer(self, transport: asyncio.BaseTransport) -> None:
+        self.peer_uid = asyncio.ensure_future(_peer_uid(transport.get_extra_info("socket")))
+        self.peer_uid.add_done_callback(self._know_peer)
+
     def _know_peer(self, found: asyncio.Future[int | None]) -> None:
         if found.cancelled() or found.exception() is not None or not self._is_counted:
             return
@@ -168,12 +181,13 @@ def known_peer(request: web.Request) -> Peer | None:
 async def peer_of(request: web.Request) -> Peer:
     """Return who is at the two ends of the request's connection, as far as the platform tells.
 
-    Raises `ForeignPeerError` where an end is closed, or is another user's on the Unix socket.
+    Raises `ForeignPeerError` where an end is closed, or is another user's on the Unix socket, and `OSError` where the
+    system cannot tell now who calls.
     """
     protocol = request.protocol
     if not isinstance(protocol, Connection) or protocol.transport is None:
         raise _gone()
-    uid = await asyncio.shield(protocol.peer_uid)
+    uid = await protocol.found_peer_uid()
     ends = own_end(request)
     if ends is None or uid == GONE:
         raise _gone()

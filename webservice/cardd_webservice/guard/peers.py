@@ -34,6 +34,8 @@ def tcp_peer_uid(ours: tuple[str, int], theirs: tuple[str, int], tables: Path = 
 
     `ours` and `theirs` are address and port of the two ends. `GONE` where that end is closed: the kernel shows
     a connection that no process holds any more as root's, without an inode. `None` where there are no tables.
+
+    Raises `OSError` where they are there and cannot be read now, as when descriptors run out: then nobody knows.
     """
     read = False
     for name in _TABLES:
@@ -42,7 +44,7 @@ def tcp_peer_uid(ours: tuple[str, int], theirs: tuple[str, int], tables: Path = 
             continue
         try:
             lines = (tables / name).read_text(encoding="ascii").splitlines()[1:]
-        except OSError:
+        except (FileNotFoundError, PermissionError):
             continue
         read = True
         for line in lines:
