@@ -59,7 +59,7 @@ class RunningDaemon:
         return self._process.pid
 
     def cli(
-        self, *arguments: str, stdin: str | None = None, check: bool = True
+        self, *arguments: str, stdin: str | None = None, check: bool = True, within: float = _READY_WITHIN
     ) -> subprocess.CompletedProcess[str]:
         """Run a `cardd` command against this state."""
         return subprocess.run(
@@ -69,12 +69,12 @@ class RunningDaemon:
             capture_output=True,
             text=True,
             check=check,
-            timeout=_READY_WITHIN,
+            timeout=within,
         )
 
-    def init(self) -> None:
-        """Prepare the state, as `cardd init` does."""
-        done = self.cli("init", check=False)
+    def init(self, within: float = _READY_WITHIN) -> None:
+        """Prepare the state, as `cardd init` does, in so many seconds at most."""
+        done = self.cli("init", check=False, within=within)
         assert done.returncode == 0, done.stderr
 
     def start(self) -> "RunningDaemon":
