@@ -290,6 +290,7 @@ class TokenHost(TokenOperations):
             signing_needs_decrypt=quirks.signing_needs_decrypt,
             bound_to_device=quirks.bound_to_device,
             serial_seed=self._serial_seed if quirks.shares_serial else None,
+            store=self._store_directory(),
         )
         try:
             self._module_info = await self._within(process, start, self._deadlines.start)
@@ -300,6 +301,10 @@ class TokenHost(TokenOperations):
         self._starts += 1
         _log.debug("token_host.started", module=self._profile.name, pid=process.pid)
         return process
+
+    def _store_directory(self) -> str | None:
+        beside = self._environment.get(self._profile.quirks.turns_beside or "")
+        return None if beside is None else str(Path(beside).parent)
 
     async def _spawn(self) -> _Process:
         ours, theirs = socket.socketpair()

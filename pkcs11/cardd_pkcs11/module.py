@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import pkcs11
@@ -41,6 +42,7 @@ from cardd_pkcs11.errors import (
     TokenNotFoundError,
     TokenRemovedError,
 )
+from cardd_pkcs11.turns import StoreTurns
 from cardd_pkcs11.types import (
     KeyAlgorithm,
     KeyAttributes,
@@ -91,8 +93,10 @@ class Module:
         self._bound_to_device = start.bound_to_device
         self._serial_seed = start.serial_seed
         self._open_tokens: dict[TokenSerial, _OpenToken] = {}
+        self._turns = StoreTurns(None if start.store is None else Path(start.store))
         try:
-            self._library = pkcs11.lib(start.module_path)
+            with self._turns.reading():
+                self._library = pkcs11.lib(start.module_path)
             self._functions = Functions(start.module_path)
         except (PKCS11Error, OSError, AttributeError) as error:
             ckr = ckr_of(error) if isinstance(error, PKCS11Error) else None
@@ -117,12 +121,12 @@ class Module:
     def refresh(self, _call: protocol.Refresh) -> None:
         """C_Finalize and C_Initialize: the slot list is made anew and every login is lost."""
         self._open_tokens.clear()
-        with _translated("initialise the module again"):
+        with _translated("initialise the module again"), self._turns.reading():
             self._library.reinitialize()
 
     def list_tokens(self, _call: protocol.ListTokens) -> tuple[TokenInfo, ...]:
         """Read every initialised token."""
-        with _translated("list the tokens"):
+        with _translated("list the tokens"), self._turns.reading():
             return tuple(self._token_info(token) for _, token in self._tokens())
 
     def init_token(self, call: protocol.InitToken) -> TokenInfo:
@@ -132,7 +136,7 @@ class Module:
         """
         self._check_pin(call.so_pin)
         self._check_pin(call.user_pin)
-        with _translated("initialise a token"):
+        with _translated("initialise a token"), self._turns.writing():
             slot = self._blank_slot()
             with self._device(f"makes no token {call.label} beside those of its store"):
                 self._functions.init_token(slot.slot_id, call.so_pin, call.label)
@@ -143,7 +147,7 @@ class Module:
         """Set the user PIN as security officer."""
         self._check_pin(call.user_pin)
         self._forget(call.serial)
-        with _translated("set the user PIN"):
+        with _translated("set the user PIN"), self._turns.writing():
             self._set_user_pin(self._slot_of(call.serial).get_token(), call.so_pin, call.user_pin)
 
     def login(self, call: protocol.Login) -> None:
@@ -161,6 +165,7 @@ class Module:
                     return
                 self._leave(token)
             with (
+                self._turns.writing(),
                 self._pin_try(token, accept_final_try=call.accept_final_try),
                 self._device(f"does not open the token {call.serial}"),
             ):
@@ -185,7 +190,11 @@ class Module:
         if self._login_before_pin_change:
             login = protocol.Login(serial=call.serial, pin=call.old, accept_final_try=call.accept_final_try)
             self.login(login)
-        with self._token(call.serial) as token, self._pin_try(token, accept_final_try=call.accept_final_try):
+        with (
+            self._token(call.serial) as token,
+            self._turns.writing(),
+            self._pin_try(token, accept_final_try=call.accept_final_try),
+        ):
             self._set_pin(token, call.old, call.new, "change the PIN")
 
     def unblock(self, call: protocol.Unblock) -> None:
@@ -197,7 +206,7 @@ class Module:
         """
         self._check_pin(call.puk)
         self._check_pin(call.new)
-        with self._token(call.serial) as token:
+        with self._token(call.serial) as token, self._turns.writing():
             self._set_pin(token, call.puk, call.new, "unblock the PIN")
 
     def list_objects(self, call: protocol.ListObjects) -> tuple[ObjectInfo, ...]:
@@ -334,7 +343,7 @@ class Module:
 
     def _blank_slot(self) -> Slot:
         for slot in self._library.get_slots(token_present=True):
-            if TokenFlag.TOKEN_INITIALIZED not in slot.get_token().flags:
+            if TokenFlag.TOKEN_INITIALIZED not in _token_in(slot).flags:
                 return slot
         raise TokenNotFoundError("the module offers no blank token to initialise")
 
@@ -361,10 +370,11 @@ class Module:
 
     def _opened(self, serial: TokenSerial) -> _OpenToken:
         if serial not in self._open_tokens:
-            slot = self._slot_of(serial)
-            token = slot.get_token()
-            read_write = TokenFlag.WRITE_PROTECTED not in token.flags
-            self._open_tokens[serial] = _OpenToken(slot, token.open(rw=read_write))
+            with self._turns.reading():
+                slot = self._slot_of(serial)
+                token = _token_in(slot)
+                read_write = TokenFlag.WRITE_PROTECTED not in token.flags
+                self._open_tokens[serial] = _OpenToken(slot, token.open(rw=read_write))
         return self._open_tokens[serial]
 
     def _forget(self, serial: TokenSerial) -> None:
@@ -394,7 +404,7 @@ class Module:
 
     @contextmanager
     def _pin_try(self, token: _OpenToken, *, accept_final_try: bool) -> Iterator[None]:
-        before = _pin_flags(token.slot.get_token())
+        before = _pin_flags(_token_in(token.slot))
         if before.locked:
             raise PinLockedError("the PIN is locked", pin=before)
         if before.final_try and not accept_final_try:
@@ -402,7 +412,7 @@ class Module:
         try:
             yield
         except (PinIncorrectError, PinLockedError) as error:
-            error.pin = _pin_flags(token.slot.get_token())
+            error.pin = _pin_flags(_token_in(token.slot))
             raise
 
     def _check_pin(self, pin: Secret) -> None:
@@ -499,7 +509,7 @@ def _require_login(token: _OpenToken) -> None:
 
 
 def _token_in(slot: Slot) -> Token:
-    """Read the token of a slot; one that another process is just writing to (SoftHSM) is read again."""
+    """Read the token of a slot; one that a process which takes no turns is just writing to is read again."""
     for _ in range(_READINGS - 1):
         try:
             return slot.get_token()

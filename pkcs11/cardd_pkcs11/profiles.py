@@ -47,6 +47,8 @@ class Quirks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signing_needs_decrypt: tuple[str, ...] = ()
     #: A token opens with the device that made it only: C_Login fails with CKR_GENERAL_ERROR elsewhere.
     bound_to_device: bool = False
+    #: Names the variable with the file beside the module's store, at which processes take turns (see `turns`).
+    turns_beside: str | None = None
 
 
 class CardSupport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -77,6 +77,8 @@ class Start(Call[ModuleInfo], frozen=True, kw_only=True, tag="start"):
     bound_to_device: bool = False
     #: Given where every token has the same serial: hashed with the label, it makes one.
     serial_seed: str | None = None
+    #: Given where processes take turns at a store: its directory (see `cardd_pkcs11.turns`).
+    store: str | None = None
 
 
 class Ping(Call[None], frozen=True, kw_only=True, tag="ping"):

@@ -20,7 +20,7 @@ class Target:
         self.address = daemon.address
         session, habilitation = daemon.open_session()
         self.headers = {"Authorization": f"Bearer {daemon.token}", "Card-Session": session}
-        order = daemon.call(
+        made = daemon.call(
             "POST",
             "/api/v1/orders",
             {
@@ -31,10 +31,12 @@ class Target:
                 "contacts": ["tests@example.org"],
             },
             headers={"Card-Session": session},
-        ).json["id"]
+        )
+        order = made.of(201).json["id"]
         codes = {"revocation_code": "code-1234", "confirmation": "code-1234", "accept_terms": True}
         path = f"/api/v1/orders/{order}/retrieval"
-        certificate = daemon.call("POST", path, codes, headers={"Card-Session": session}).json["serial"]
+        retrieved = daemon.call("POST", path, codes, headers={"Card-Session": session})
+        certificate = retrieved.of(200, 201).json["serial"]
         card = daemon.call("GET", "/api/v1/cards").json["items"][0]["serial"]
         self._known = {"orders": order, "certificates": certificate, "habilitations": habilitation["id"]}
         self._card = card

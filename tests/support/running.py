@@ -33,6 +33,11 @@ class Answer(NamedTuple):
         """The body, decoded."""
         return msgspec.json.decode(self.body)
 
+    def of(self, *expected: int) -> "Answer":
+        """Return the answer; one with another status fails with all that was answered."""
+        assert self.status in expected, (self.status, self.body)
+        return self
+
 
 class RunningDaemon:
     """`cardd run` on a state directory; every call is one connection."""
