@@ -7,6 +7,7 @@ import resource
 import socket
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ import pytest
 
 from cardd.applications.types import Scope
 from cardd.settings import WebSettings
-from cardd_webservice.guard import connections
+from cardd_webservice.guard import connections, peers
 from cardd_webservice.guard.peers import GONE, is_this_user, tcp_peer_uid
 from tests.support.pairing import paired
 from tests.support.webservice import Running, running, settings_for
@@ -24,6 +25,23 @@ _needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can call as
 _needs_proc = pytest.mark.skipif(
     not Path("/proc/self/net/tcp").exists(), reason="this system does not tell whose a TCP connection is"
 )
+
+
+def _only(asked: bool) -> tuple[str, Callable[..., object]]:
+    """Return what is to stand in for the way to know that is not under test."""
+
+    def unread(*_: object) -> None:
+        raise AssertionError("the tables are not read")
+
+    return ("_uid_from_tables", unread) if asked else ("socket_owner", lambda *_: None)
+
+
+def _always(uid: int | None) -> Callable[..., Awaitable[int | None]]:
+    async def told(*_: object) -> int | None:
+        return uid
+
+    return told
+
 
 #: Calls as another user: prints the status of each path.
 _CALL = """
@@ -42,7 +60,11 @@ for path in sys.argv[4:]:
     ("family", "address"),
     [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"), (socket.AF_INET6, "::ffff:127.0.0.1")],
 )
-def test_the_user_of_a_connection_is_found(family: socket.AddressFamily, address: str) -> None:
+@pytest.mark.parametrize("asks_the_kernel", [True, False], ids=["asked", "read"])
+async def test_the_user_of_a_connection_is_found(
+    family: socket.AddressFamily, address: str, monkeypatch: pytest.MonkeyPatch, *, asks_the_kernel: bool
+) -> None:
+    monkeypatch.setattr(peers, *_only(asks_the_kernel))
     listens_on = "127.0.0.1" if address.startswith("::ffff") else address
     with socket.create_server(
         (listens_on, 0), family=socket.AF_INET if "." in listens_on else family
@@ -52,22 +74,35 @@ def test_the_user_of_a_connection_is_found(family: socket.AddressFamily, address
         taken, _ = server.accept()
         with taken:
             ours, theirs = taken.getsockname()[:2], taken.getpeername()[:2]
-            assert tcp_peer_uid(ours, theirs) == os.getuid()
+            assert await tcp_peer_uid(ours, theirs) == os.getuid()
             caller.close()
-            assert tcp_peer_uid(ours, theirs) == GONE, "what nobody holds any more is nobody's, not root's"
-
-
-def test_without_the_tables_nothing_is_told(tmp_path: Path) -> None:
-    assert tcp_peer_uid(("127.0.0.1", 1), ("127.0.0.1", 2), tmp_path) is None
+            assert await tcp_peer_uid(ours, theirs) == GONE, (
+                "what nobody holds any more is nobody's, not root's"
+            )
 
 
 @_needs_proc
-def test_where_the_tables_cannot_be_read_now_nobody_is_taken_for_this_user() -> None:
+async def test_who_listens_where_a_caller_was_is_not_taken_for_the_caller() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        end = server.getsockname()
+        assert await tcp_peer_uid(("127.0.0.1", 1), end) == GONE
+
+
+async def test_without_the_tables_nothing_is_told(tmp_path: Path) -> None:
+    assert await tcp_peer_uid(("127.0.0.1", 1), ("127.0.0.1", 2), tmp_path) is None
+
+
+@_needs_proc
+@pytest.mark.parametrize("asks_the_kernel", [True, False], ids=["asked", "read"])
+async def test_where_the_tables_cannot_be_read_now_nobody_is_taken_for_this_user(
+    monkeypatch: pytest.MonkeyPatch, *, asks_the_kernel: bool
+) -> None:
+    monkeypatch.setattr(peers, *_only(asks_the_kernel))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
         with pytest.raises(OSError, match="Too many open files"):
-            tcp_peer_uid(("127.0.0.1", 1), ("127.0.0.1", 2))
+            await tcp_peer_uid(("127.0.0.1", 1), ("127.0.0.1", 2))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -140,14 +175,14 @@ async def test_applications_of_other_users_are_let_in_where_the_settings_say_so(
 async def test_what_cannot_be_told_apart_is_taken_for_this_user(
     service: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "tcp_peer_uid", lambda _ours, _theirs: None)
+    monkeypatch.setattr(connections, "tcp_peer_uid", _always(None))
     assert (await service.json("GET", "/api/v1/cards"))[0] == 200
 
 
 async def test_while_descriptors_run_out_callers_are_told_so_and_on_the_same_connection_let_in_again(
     service: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run_out(_ours: object, _theirs: object) -> int:
+    async def run_out(_ours: object, _theirs: object) -> int:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     with monkeypatch.context() as meanwhile:
@@ -159,7 +194,7 @@ async def test_while_descriptors_run_out_callers_are_told_so_and_on_the_same_con
 
 
 async def test_refusals_of_other_users_are_counted(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "tcp_peer_uid", lambda _ours, _theirs: NOBODY)
+    monkeypatch.setattr(connections, "tcp_peer_uid", _always(NOBODY))
     async with service.call("GET", "/api/v1/cards") as response:
         assert (await response.json(content_type=None))["type"] == "urn:cardd:error:peer_refused"
     refused = service.services.metrics.get_sample_value("cardd_guard_refusals_total", {"reason": "peer"})

@@ -222,7 +222,7 @@ async def _peer_uid(connection: socket.socket) -> int | None:
         ours, theirs = connection.getsockname()[:2], connection.getpeername()[:2]
     except OSError:
         return GONE
-    return await asyncio.to_thread(tcp_peer_uid, ours, theirs)
+    return await tcp_peer_uid(ours, theirs)
 
 
 def _gone() -> CarddError:

@@ -1,11 +1,14 @@
 """Which user of this machine is at the other end of a connection, where the platform tells."""
 
+import asyncio
 import ipaddress
 import os
 import socket
 import struct
 import sys
 from pathlib import Path
+
+from cardd_webservice.guard.sockdiag import socket_owner
 
 #: What is known of a caller who has closed its end: it is nobody's.
 GONE = -1
@@ -29,14 +32,27 @@ def socket_peer_uid(connection: socket.socket) -> int | None:
     return int(uid)
 
 
-def tcp_peer_uid(ours: tuple[str, int], theirs: tuple[str, int], tables: Path = _PROC) -> int | None:
-    """Return the user id of the process at the other end of a TCP connection of this machine; blocking.
+async def tcp_peer_uid(ours: tuple[str, int], theirs: tuple[str, int], tables: Path = _PROC) -> int | None:
+    """Return the user id of the process at the other end of a TCP connection of this machine.
 
-    `ours` and `theirs` are address and port of the two ends. `GONE` where that end is closed: the kernel shows
-    a connection that no process holds any more as root's, without an inode. `None` where there are no tables.
+    `ours` and `theirs` are address and port of the two ends. The kernel is asked about the one socket, and its tables
+    are read where it does not say. `GONE` where that end is closed: the kernel shows a connection that no process
+    holds any more as root's, without an inode. `None` where there are no tables.
 
-    Raises `OSError` where they are there and cannot be read now, as when descriptors run out: then nobody knows.
+    Raises `OSError` where it cannot be known now, as when descriptors run out.
     """
+    owner = socket_owner(theirs, ours)
+    if owner is not None:
+        return owner.uid if owner.inode else GONE
+    return await asyncio.to_thread(_uid_from_tables, ours, theirs, tables)
+
+
+def is_this_user(uid: int | None) -> bool:
+    """Tell whether `uid` is the daemon's own user, or root; so it is taken to be where the platform does not tell."""
+    return uid is None or uid in (0, os.getuid())
+
+
+def _uid_from_tables(ours: tuple[str, int], theirs: tuple[str, int], tables: Path) -> int | None:
     read = False
     for name in _TABLES:
         wanted_local, wanted_remote = (_written(end, name == "tcp6") for end in (theirs, ours))
@@ -52,11 +68,6 @@ def tcp_peer_uid(ours: tuple[str, int], theirs: tuple[str, int], tables: Path = 
             if (fields[_LOCAL], fields[_REMOTE]) == (wanted_local, wanted_remote):
                 return int(fields[_UID]) if fields[_INODE] != "0" else GONE
     return GONE if read else None
-
-
-def is_this_user(uid: int | None) -> bool:
-    """Tell whether `uid` is the daemon's own user, or root; so it is taken to be where the platform does not tell."""
-    return uid is None or uid in (0, os.getuid())
 
 
 def _written(end: tuple[str, int], as_ipv6: bool) -> str | None:  # noqa: FBT001 (private)
