@@ -75,6 +75,9 @@ def _spki(request: x509.CertificateSigningRequest) -> Spki:
 
 
 def _verify(request: x509.CertificateSigningRequest) -> None:
+    # A signature is whole bytes: the octet of unused bits before it is zero, which the library does not ask.
+    if request.public_bytes(Encoding.DER)[-len(request.signature) - 1] != 0:
+        raise _signature_invalid()
     try:
         algorithm = request.signature_hash_algorithm
         valid = request.is_signature_valid

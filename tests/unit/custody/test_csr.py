@@ -59,6 +59,16 @@ def test_a_weak_key_is_refused_by_its_rule() -> None:
     assert caught.value.data["rule"] == "rsa_size"
 
 
+def test_a_signature_with_unused_bits_is_refused() -> None:
+    signature = REQUEST.signature
+    while signature[-1] % 2:
+        signature = x509.CertificateSigningRequestBuilder(NAME).sign(KEY, hashes.SHA256()).signature
+    whole = DER.removesuffix(REQUEST.signature)
+    assert whole.endswith(b"\0")
+    with pytest.raises(CsrSignatureInvalidError):
+        read_csr(whole[:-1] + b"\x01" + REQUEST.signature)
+
+
 @given(st.integers(0, len(DER) - 1), st.integers(1, 255))
 def test_one_changed_byte_is_always_a_clean_refusal(position: int, change: int) -> None:
     changed = bytearray(DER)
