@@ -8,15 +8,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from contextvars import copy_context
+from typing import Any, TypeVar
 
 from cardd.cards.types import CardSerial
 from cardd.errors import CarddError
+from cardd.store.effects import Effect, current_effect
 
 T = TypeVar("T")
-
-#: Work that was cut short may still be past the point of no return: so long is waited for what it has done.
-_GRACE_SECONDS: Final = 0.05
 
 
 class _Use:
@@ -37,7 +36,7 @@ class CardUses:
     def __init__(self) -> None:
         self._uses: dict[CardSerial, set[_Use]] = {}
         self._departures: Counter[CardSerial] = Counter()
-        self._cleaning: set[asyncio.Task[Any]] = set()
+        self._left_behind: set[asyncio.Task[Any]] = set()
 
     @contextmanager
     def using(self, serial: CardSerial) -> Iterator[None]:
@@ -62,19 +61,23 @@ class CardUses:
     async def while_present(self, serial: CardSerial, work: Coroutine[Any, Any, T]) -> T:
         """Return what `work` does, or leave with the error given as soon as the card goes away.
 
-        Work that is cut short is cancelled, and undoes what it had begun after its caller was told.
+        Work that is cut short is cancelled, and undoes what it had begun after its caller was told. Work whose effect
+        is being committed, or was, is not: its caller waits for what it says of it.
         """
-        task = asyncio.create_task(work)
+        effect, context = Effect(), copy_context()
+        context.run(current_effect.set, effect)
+        task = asyncio.create_task(work, context=context)
         try:
             with self.using(serial):
                 return await asyncio.shield(task)
         except CarddError:
             if task.done():
                 raise
-            self._cut_short(task)
-            await asyncio.wait([task], timeout=_GRACE_SECONDS)
-            if task.done() and not task.cancelled() and task.exception() is None:
+            self._leave_behind(task)
+            if effect.stands:
+                await asyncio.wait([task])
                 return task.result()
+            task.cancel()
             raise
         except asyncio.CancelledError:
             task.cancel()
@@ -82,16 +85,15 @@ class CardUses:
             raise
 
     async def settle(self) -> None:
-        """Wait until everything that was cut short has undone what it had begun."""
-        await asyncio.gather(*self._cleaning, return_exceptions=True)
+        """Wait until everything that was left behind has ended, and what was cut short is undone."""
+        await asyncio.gather(*self._left_behind, return_exceptions=True)
 
-    def _cut_short(self, task: asyncio.Task[Any]) -> None:
-        task.cancel()
-        self._cleaning.add(task)
-        task.add_done_callback(self._cleaned)
+    def _leave_behind(self, task: asyncio.Task[Any]) -> None:
+        self._left_behind.add(task)
+        task.add_done_callback(self._ended)
 
-    def _cleaned(self, task: asyncio.Task[Any]) -> None:
-        self._cleaning.discard(task)
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._left_behind.discard(task)
         if not task.cancelled():
             task.exception()  # its caller was told of the removal
 

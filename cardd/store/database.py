@@ -30,6 +30,7 @@ from cardd.clock import Clock
 from cardd.events import Event, EventBus, EventType
 from cardd.store import tables
 from cardd.store.backend import Backend, Snapshot
+from cardd.store.effects import current_effect
 from cardd.store.errors import StoreUnavailableError
 from cardd.store.idempotency import current_request_key
 from cardd.store.machine import machine_identifier
@@ -56,6 +57,7 @@ class Transaction:
         self.now = now
         self._lines: list[tuple[str, str, dict[str, Any]]] = []
         self._events: list[tuple[EventType, str, dict[str, Any]]] = []
+        self._has_effect = False
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         """Run a statement inside the transaction."""
@@ -77,7 +79,8 @@ class Transaction:
         self._events.append((event_type, subject, data))
 
     async def answer(self, kind: str, subject: str) -> None:
-        """Bind the request's `Idempotency-Key`, if it has one, to what this transaction makes."""
+        """Say that this transaction does what the request asks for, and bind its `Idempotency-Key`, if it has one."""
+        self._has_effect = True
         request = current_request_key.get()
         if request is None:
             return
@@ -93,11 +96,14 @@ class Transaction:
         )
 
     async def seal(self) -> list[Event]:
-        """Write the journal lines and the outbox; return the events to publish after the commit."""
+        """Write the journal lines and the outbox, before the commit; return the events to publish after it."""
         await self._append_journal()
         events = [await self._append_event(*event) for event in self._events]
         if events and self.connection.dialect.name == "postgresql":
             await self.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
+        effect = current_effect.get()
+        if effect is not None and self._has_effect:
+            effect.stands = True
         return events
 
     async def _append_journal(self) -> None:
