@@ -48,3 +48,25 @@ async def test_a_database_locked_by_another_program_is_said_so(store: Store, tmp
 async def test_nobody_else_holds_what_is_held_exclusively(store: Store) -> None:
     async with store.exclusively("lists") as alone:
         assert alone
+
+
+async def test_what_no_list_carries_yet_is_found_without_walking_through_what_is_revoked(
+    store: Store,
+) -> None:
+    table = tables.certificates
+    unlisted = (
+        (table.c.issuer == "ACR-EL-TEST") & table.c.crl_entry.is_not(None) & table.c.first_crl.is_(None)
+    )
+    statements = (
+        sa.select(table.c.crl_entry).where(unlisted).order_by(table.c.revoked_at),
+        sa.update(table).where(unlisted).values(first_crl=1),
+    )
+    async with store.read() as connection:
+        for statement in statements:
+            written = str(
+                statement.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
+            )
+            plan = (await connection.execute(sa.text(f"EXPLAIN QUERY PLAN {written}"))).all()
+            assert [row.detail.split(" (")[0] for row in plan] == [
+                "SEARCH certificates USING INDEX ix_certificates_unlisted"
+            ]
