@@ -1,5 +1,6 @@
 """`cardd run`: the daemon in the foreground."""
 
+import gc
 import sys
 
 import click
@@ -22,9 +23,13 @@ def command(options: Options, *, port: int | None, token_module: str | None) -> 
     Where there is no state yet, it is prepared first. Logs go to standard error.
     """
 
+    # What is made until the daemon is ready lives as long as it: the collector would look through it time and again.
+    gc.disable()
     from cardd import daemon  # noqa: PLC0415  all of the daemon; --help does without
 
     def ready(address: str) -> None:
+        gc.freeze()
+        gc.enable()
         if options.json:
             print_json({"address": address})
         else:

@@ -1,5 +1,7 @@
 """Migrations: they make exactly the tables that the code describes."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import sqlalchemy as sa
 from alembic import command, op
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from cardd.store import migrate
 from cardd.store.migrate import upgrade
@@ -22,6 +25,20 @@ def test_the_migrations_make_the_tables_as_they_are_described(tmp_path: Path) ->
         context = MigrationContext.configure(connection, opts={"include_name": _described})
         assert compare_metadata(context, metadata) == []
     engine.dispose()
+
+
+def test_the_newest_migration_is_told_by_its_file_as_alembic_tells_it() -> None:
+    assert migrate.newest() == ScriptDirectory.from_config(migrate._config()).get_current_head()
+
+
+def test_a_database_up_to_date_is_opened_without_alembic(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new.sqlite3'}"
+    upgrade(url)
+    program = (
+        "import sys; from cardd.store.migrate import upgrade; upgrade(sys.argv[1]); "
+        "sys.exit('alembic' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program, url], check=True)
 
 
 def _described(name: str | None, kind: str, _parents: object) -> bool:
