@@ -34,6 +34,7 @@ from cardd.igc.policy import PkiPolicy
 from cardd.igc.publishing import CrlPublisher, PublisherParts
 from cardd.igc.tokensigner import TokenSigner
 from cardd.store import Store, Transaction, tables
+from cardd.store.gathering import Gathered
 from cardd.text import Text
 from cardd_pkcs11.operations import TokenOperations
 from cardd_pkcs11.tasks import together
@@ -75,10 +76,12 @@ class Recorded:
 
 
 #: Made once: making a statement takes longer than executing it.
-_STATUS = sa.select(tables.certificates.c.revoked_at, tables.certificates.c.revocation_reason).where(
-    tables.certificates.c.serial == sa.bindparam("serial"),
-    tables.certificates.c.issuer == sa.bindparam("issuer"),
-)
+_STATUS = sa.select(
+    tables.certificates.c.serial,
+    tables.certificates.c.issuer,
+    tables.certificates.c.revoked_at,
+    tables.certificates.c.revocation_reason,
+).where(tables.certificates.c.serial.in_(sa.bindparam("serials", expanding=True)))
 
 
 @dataclass
@@ -121,6 +124,7 @@ class Pki:
         self._keys: dict[CaName, _Keys] = {}
         self._issuer = Issuer(parts.policy, self._authorities, parts.linter)
         self._ocsp: OcspService | DistantOcsp | None = None
+        self._recorded_status: Gathered[str, Any] = Gathered(self._statuses)
         #: Whether the CA keys are on other machines, which then sign.
         self.elsewhere = False
         self.lists = CrlPublisher(
@@ -224,16 +228,19 @@ class Pki:
 
     async def status(self, issuer: CaName, serial: int) -> CertificateStatus:
         """Say whether a CA has issued a serial and whether it revoked it; expired certificates keep their status."""
-        asked = {"serial": serial_hex(serial), "issuer": issuer.value}
-        async with self._parts.store.read() as connection:
-            row = (await connection.execute(_STATUS, asked)).first()
-        if row is None:
+        row = await self._recorded_status(serial_hex(serial))
+        if row is None or row.issuer != issuer:
             return CertificateStatus(Status.UNKNOWN)
         if row.revoked_at is None:
             return CertificateStatus(Status.GOOD)
         return CertificateStatus(
             Status.REVOKED, row.revoked_at, RevocationReason[row.revocation_reason.upper()]
         )
+
+    async def _statuses(self, serials: frozenset[str]) -> dict[str, Any]:
+        async with self._parts.store.read() as connection:
+            rows = (await connection.execute(_STATUS, {"serials": list(serials)})).all()
+        return {row.serial: row for row in rows}
 
     async def issue(self, request: IssueRequest) -> IssuedCertificate:
         """Build, lint and sign a leaf certificate; nothing is stored (see `record`)."""
