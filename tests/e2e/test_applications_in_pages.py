@@ -70,8 +70,7 @@ def test_an_application_is_let_in_and_signs_once_the_holder_agrees(
     card = next(each["serial"] for each in cards if each["medium"] == "softhsm" and each["present"])
     watched = Watched(chromium, browsed_daemon, locale="fr-FR").sign_in()
     page = watched.page
-    with page.expect_response("**/nouvelles"):
-        watched.go("/applications")
+    watched.go("/applications")
     application = Application(browsed_daemon)
     demand = page.locator(f"#demande-{application.pairing['id']}")
     sync_api.expect(demand).to_contain_text("Logiciel de cabinet")
@@ -81,8 +80,7 @@ def test_an_application_is_let_in_and_signs_once_the_holder_agrees(
     sync_api.expect(page.locator("article", has_text="Logiciel de cabinet").last).to_be_visible()
     application.fetch_token()
 
-    with page.expect_response("**/nouvelles"):
-        watched.go("/suivre")
+    watched.go("/suivre")
     signing = application.sign(card)
     question = page.locator("section.demands article")
     sync_api.expect(question).to_contain_text(card)

@@ -65,13 +65,18 @@ def _open_card(watched: Watched, card: str, pin: str = "1234") -> None:
         watched.page.wait_for_selector("#erreur")
 
 
+def _made_card(daemon: RunningDaemon) -> str:
+    habilitation = daemon.call("GET", "/api/v1/habilitations").json["items"][0]["id"]
+    made = daemon.call("POST", "/api/v1/test-cards", {"habilitation": habilitation})
+    return str(made.of(201).json["serial"])
+
+
 def test_a_pulled_card_vanishes_from_the_page_and_comes_back(
     chromium: sync_api.Browser, browsed_daemon: RunningDaemon, card: str
 ) -> None:
     watched = Watched(chromium, browsed_daemon, locale="fr-FR").sign_in()
     _open_card(watched, card)
-    with watched.page.expect_response("**/nouvelles"):
-        watched.go("/")
+    watched.go("/")
     tile = watched.page.locator(f"a[href='/cartes?carte={card}']")
     sync_api.expect(tile).to_be_visible()
     browsed_daemon.call("POST", f"/api/v1/test-cards/{card}/remove", {})
@@ -87,7 +92,7 @@ def test_a_page_that_lost_the_daemon_says_so_until_it_is_found_again(
     chromium: sync_api.Browser, browsed_daemon: RunningDaemon
 ) -> None:
     watched = Watched(chromium, browsed_daemon, locale="fr-FR").sign_in()
-    watched.page.route("**/nouvelles", lambda route: route.abort("connectionrefused"))
+    watched.page.route("**/nouvelles?*", lambda route: route.abort("connectionrefused"))
     watched.go("/suivre")
     watched.shows("Le démon ne répond plus")
     watched.page.unroute_all()
@@ -100,6 +105,25 @@ def test_a_page_that_lost_the_daemon_says_so_until_it_is_found_again(
     watched.context.close()
 
 
+def test_what_happens_between_a_page_and_its_news_is_shown(
+    chromium: sync_api.Browser, browsed_daemon: RunningDaemon, card: str
+) -> None:
+    watched = Watched(chromium, browsed_daemon, locale="fr-FR").sign_in()
+    page = watched.page
+    made: list[str] = []
+
+    def make_a_card_first(route: sync_api.Route) -> None:
+        if not made and route.request.frame.url.endswith("/cartes"):
+            made.append(_made_card(browsed_daemon))
+        route.continue_()
+
+    page.route("**/nouvelles?*", make_a_card_first)
+    with page.expect_response(lambda response: "/nouvelles?" in response.url and bool(made)):
+        watched.go("/cartes")
+    sync_api.expect(page.locator(f"#carte-{made[0]}")).to_be_visible()
+    watched.close()
+
+
 def test_the_focus_stays_where_it_was_when_a_part_of_the_page_changes(
     chromium: sync_api.Browser, browsed_daemon: RunningDaemon, card: str
 ) -> None:
@@ -109,14 +133,10 @@ def test_the_focus_stays_where_it_was_when_a_part_of_the_page_changes(
         f"#carte-{card} details summary",
         "form[action$='/inserer'] button, form[action$='/retirer'] button",
     ):
-        with page.expect_response("**/nouvelles"):
-            watched.go("/cartes")
+        watched.go("/cartes")
         page.locator(selector).first.focus()
         part = page.locator("section[data-live='card reader']").element_handle()
-        habilitation = browsed_daemon.call("GET", "/api/v1/habilitations").json["items"][0]["id"]
-        made = browsed_daemon.call("POST", "/api/v1/test-cards", {"habilitation": habilitation}).json[
-            "serial"
-        ]
+        made = _made_card(browsed_daemon)
         sync_api.expect(page.locator(f"#carte-{made}")).to_be_visible()
         assert not part.evaluate("part => part.isConnected")
         sync_api.expect(page.locator(selector).first).to_be_focused()

@@ -1,5 +1,6 @@
 """Signing a browser in: links work once, sessions end, and only our own pages' requests are let in."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -234,6 +235,16 @@ async def test_live_news_end_with_the_session(browser: Browser, service: Running
         with pytest.raises(aiohttp.ClientError):
             while await response.content.readany():
                 pass
+
+
+async def test_live_news_begin_after_what_the_page_shows(browser: Browser, service: Running) -> None:
+    _, page = await browser.get("/cartes")
+    (shown,) = re.findall(r'id="nouvelles" data-after="(\d+)"', page)
+    await service.json("POST", "/api/v1/pairings", json={"name": "Logiciel", "scopes": ["read"]}, token=None)
+    headers = {"Cookie": browser.cookie, "Sec-Fetch-Site": "same-origin"}
+    async with service.call("GET", f"/nouvelles?apres={shown}", token=None, headers=headers) as response:
+        lines = [await response.content.readline() for _ in range(4)]
+    assert b"event: pairing.requested\n" in lines
 
 
 async def test_a_form_leads_to_our_own_pages_only(browser: Browser) -> None:

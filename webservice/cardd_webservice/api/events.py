@@ -26,9 +26,12 @@ _NOT_A_NUMBER = Text("must be the number of an event", "doit être le numéro d�
 MEDIA_TYPE = "text/event-stream"
 
 
-async def follow(call: Call[Nothing]) -> Answer:
-    """Send the events after `Last-Event-ID`, or from now on, until the listener or the daemon goes."""
-    after = _last_event_id(call.request)
+async def follow(call: Call[Nothing], shown: str = "") -> Answer:
+    """Send the events after `Last-Event-ID`, else after `shown`, else from now on.
+
+    It ends when the listener or the daemon goes.
+    """
+    after = _number(call.request.headers.get(_LAST_EVENT_ID, "").strip() or shown)
     streams = call.request.app[STREAMS]
     with streams.place(call.caller), call.services.bus.subscribe() as subscription:
         position = after if after is not None else await call.services.store.last_event_number()
@@ -113,11 +116,9 @@ def _encoded(event: Event) -> bytes:
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.id, event.type.encode(), msgspec.json.encode(event))
 
 
-def _last_event_id(request: web.Request) -> int | None:
-    given = request.headers.get(_LAST_EVENT_ID)
-    if given is None or not given.strip():
+def _number(number: str) -> int | None:
+    if not number:
         return None
-    number = given.strip()
     if not (number.isascii() and number.isdecimal() and len(number) <= _MOST_DIGITS):
         raise InvalidFieldsError([FieldProblem(_LAST_EVENT_ID, _NOT_A_NUMBER)])
     return int(number)

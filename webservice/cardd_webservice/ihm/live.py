@@ -12,9 +12,12 @@ from cardd_webservice.operations import Call, Nothing, Reply
 
 
 async def news(visit: Visit) -> web.StreamResponse:
-    """Send the events of the API's stream for as long as the browser is signed in."""
+    """Send the events of the API's stream for as long as the browser is signed in.
+
+    They begin after the one that the page was made after, so that none falls between the page and its news.
+    """
     call = Call(request=visit.request, services=visit.services, given=Nothing())
-    stream = asyncio.ensure_future(follow(call))
+    stream = asyncio.ensure_future(follow(call, visit.query("apres")))
     over = asyncio.ensure_future(_end_of(visit))
     try:
         await asyncio.wait({stream, over}, return_when=asyncio.FIRST_COMPLETED)

@@ -37,6 +37,7 @@ from cardd_webservice.ihm.forms import read_form
 from cardd_webservice.ihm.language import page_language
 from cardd_webservice.ihm.visit import PageRoute, Visit, card_of
 from cardd_webservice.operations import SERVICES
+from cardd_webservice.services import Services
 
 ROUTES: tuple[PageRoute, ...] = (
     *signin.ROUTES,
@@ -107,6 +108,7 @@ def _handler_of(page: PageRoute) -> Handler:
             return await page.handler(visit)
         if page.access is Access.FORM:
             visit.form = await read_form(request, browser)
+        visit.newest_event = await _newest_event(services)
         visit.card = await card_of(services, browser)
         acting = current_actor.set(f"card:{visit.card.card_serial}" if visit.card else "owner")
         try:
@@ -116,6 +118,13 @@ def _handler_of(page: PageRoute) -> Handler:
 
     handle.__name__ = page.handler.__name__
     return handle
+
+
+async def _newest_event(services: Services) -> int | None:
+    try:
+        return await services.store.last_event_number()
+    except CarddError:  # the page itself tells what is wrong with the store, where it needs it
+        return None
 
 
 def _trouble(request: web.Request, error: CarddError) -> web.Response:

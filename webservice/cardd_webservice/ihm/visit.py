@@ -47,6 +47,8 @@ class Visit:
     language: Language
     browser: BrowserSession | None
     card: CardSession | None = None
+    #: Number of the newest event when the visit began; the page's news begin after it.
+    newest_event: int | None = None
     form: Form = field(default_factory=Form)
 
     @property

@@ -111,9 +111,9 @@ const SIGNED_OUT = french
   ? "Ce navigateur n’est plus connecté : exécutez « cardd open » pour revenir."
   : "This browser is no longer signed in: run “cardd open” to come back.";
 
-/** Follows the daemon's news; where the connection is lost the browser opens it again from the last event on. */
+/** Follows the daemon's news from what the page shows on; where the connection is lost the browser opens it again. */
 function connect() {
-  const source = new EventSource("/nouvelles");
+  const source = new EventSource(`/nouvelles?apres=${announcer.dataset.after ?? ""}`);
   let kinds = new Set();
   let timer = 0;
   let missed = false;
@@ -129,6 +129,7 @@ function connect() {
   });
   for (const name of EVENTS) {
     source.addEventListener(name, (event) => {
+      announcer.dataset.after = event.lastEventId;
       kinds.add(name.split(".")[0]);
       const said = name === "crl.published" ? saidOfList(event) : SAID[name];
       if (said) announce(said);
