@@ -66,7 +66,7 @@ async def prepare(settings: Settings, progress: Progress) -> None:
     Raises `CarddError`.
     """
     configure_logs(settings.log)
-    async with _ready_parts(settings, progress, _unwatched) as (_, reservation):
+    async with _ready_parts(settings, progress, _unwatched) as (_, reservation, _place):
         reservation.close()
 
 
@@ -83,7 +83,7 @@ async def run(
     configure_logs(settings.log)
     stopping, manager = _stop_signals(), ServiceManager.from_environment(os.environ)
     async with (
-        _ready_parts(settings, _told(progress, manager), card_readers) as (parts, reservation),
+        _ready_parts(settings, _told(progress, manager), card_readers) as (parts, reservation, place),
         watching(parts),
         following(parts),
     ):
@@ -106,7 +106,12 @@ async def run(
                 manager.ready(address)
                 _log.info("ready", address=address, state=str(settings.state))
                 await _until(
-                    stopping, upkeep.run(), manager.keep_watch(), reloading, metrics.follow(parts.bus)
+                    stopping,
+                    upkeep.run(),
+                    manager.keep_watch(),
+                    reloading,
+                    metrics.follow(parts.bus),
+                    _while_kept(place),
                 )
                 manager.stopping(settings.stop_seconds)
                 _log.info("stopping")
@@ -147,8 +152,8 @@ async def _unwatched(settings: Settings, clock: Clock) -> AsyncIterator[CardRead
 @asynccontextmanager
 async def _ready_parts(
     settings: Settings, progress: Progress, readers: ReadersMaker
-) -> AsyncIterator[tuple[Parts, Reservation]]:
-    """Open the state, hold the port, and start every part."""
+) -> AsyncIterator[tuple[Parts, Reservation, asyncio.Task[None]]]:
+    """Open the state, hold the port, and start every part; the task holds this state's place."""
     forbid_core_dumps()
     with state_of_ours(settings.state):
         await asyncio.to_thread(finish_restore, settings.state)
@@ -159,13 +164,13 @@ async def _ready_parts(
             reservation = await _reserved_port(settings, store)
             try:
                 async with (
-                    _only_here(store),
+                    _only_here(store) as place,
                     readers(settings, clock) as found,
                     assembled(Ground(settings, clock, store, bus, found), reservation.address) as parts,
                 ):
                     await start(parts, progress, restored=restored is not None)
                     await restore_taken_up(settings.state)
-                    yield parts, reservation
+                    yield parts, reservation, place
             finally:
                 reservation.close()
         finally:
@@ -173,21 +178,43 @@ async def _ready_parts(
 
 
 @asynccontextmanager
-async def _only_here(store: Store) -> AsyncIterator[None]:
-    """Refuse to run where a copy of this state runs on another machine of the same database."""
-    async with store.exclusively(f"machine {store.machine}", wait=_LAST_RUN_SECONDS) as alone:
-        if not alone:
-            raise StateInUseError(
-                Text(
-                    "A daemon with a copy of this state works on the shared database.",
-                    "Un démon travaille sur la base partagée avec une copie de cet état.",
-                ),
-                advice=Text(
-                    "Stop it; on a machine of its own, begin with an empty state directory.",
-                    "Arrêtez-le ; sur une autre machine, commencez par un répertoire d’état vide.",
-                ),
-            )
-        yield
+async def _only_here(store: Store) -> AsyncIterator[asyncio.Task[None]]:
+    """Refuse to run where a copy of this state runs on another machine of the same database.
+
+    The task keeps the place, and fails once a copy has taken it while the database was away.
+    """
+    taken = asyncio.Event()
+    place = asyncio.create_task(_keep_place(store, taken), name="this state's place")
+    waiting = asyncio.create_task(taken.wait())
+    try:
+        await asyncio.wait({place, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if not taken.is_set():
+            place.result()
+        yield place
+    finally:
+        for task in (place, waiting):
+            task.cancel()
+        await asyncio.gather(place, waiting, return_exceptions=True)
+
+
+async def _keep_place(store: Store, taken: asyncio.Event) -> None:
+    await store.keep(f"machine {store.machine}", wait=_LAST_RUN_SECONDS, taken=taken.set)
+    raise StateInUseError(
+        Text(
+            "A daemon with a copy of this state works on the shared database.",
+            "Un démon travaille sur la base partagée avec une copie de cet état.",
+        ),
+        advice=Text(
+            "Stop it; on a machine of its own, begin with an empty state directory.",
+            "Arrêtez-le ; sur une autre machine, commencez par un répertoire d’état vide.",
+        ),
+    )
+
+
+async def _while_kept(place: asyncio.Task[None]) -> None:
+    """Watch the place; who stops watching leaves it held."""
+    await asyncio.wait({place})
+    place.result()
 
 
 def _shared_database(settings: Settings) -> SharedDatabase | None:
@@ -307,14 +334,19 @@ def _stop_signals() -> asyncio.Event:
 
 
 async def _until(stopping: asyncio.Event, *kept: Coroutine[Any, Any, None]) -> None:
-    """Keep everything up until it is time to stop."""
-    keeping = [asyncio.create_task(each) for each in kept]
+    """Keep everything up until it is time to stop, or until one of it fails: what it raises is raised."""
+    ending = asyncio.create_task(stopping.wait())
+    running = {ending, *(asyncio.create_task(each) for each in kept)}
     try:
-        await stopping.wait()
+        while not ending.done():
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            running -= done
     finally:
-        for task in keeping:
+        for task in running:
             task.cancel()
-        await asyncio.gather(*keeping, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 async def _reloading(

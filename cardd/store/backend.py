@@ -1,5 +1,6 @@
 """What the store asks of a database, whichever it is."""
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final, Protocol
@@ -46,6 +47,12 @@ class Backend(Protocol):
         """Hold `name` for the length of the context; False where another machine holds it still after `wait` seconds.
 
         What a daemon holds is free as soon as it ends, however it ends.
+        """
+
+    async def keep(self, name: str, *, wait: float, taken: Callable[[], None]) -> None:
+        """Hold `name` until cancelled, again after each loss of the connection, calling `taken` each time.
+
+        Returns where another machine holds it still after `wait` seconds.
         """
 
     def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:

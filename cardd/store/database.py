@@ -5,7 +5,7 @@ commit, never before, and never without it; on a shared database, the bus of eve
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -194,6 +194,15 @@ class Store:
         with unavailability():
             async with self._backend.exclusively(name, wait=wait) as alone:
                 yield alone
+
+    async def keep(self, name: str, *, wait: float, taken: Callable[[], None]) -> None:
+        """Hold `name` among all machines until cancelled, whatever becomes of the database meanwhile.
+
+        `taken` is called each time it is taken: at first, and after each loss of the database. Returns where another
+        machine holds it still after `wait` seconds. Raises `StoreUnavailableError` where it cannot be taken at first.
+        """
+        with unavailability():
+            await self._backend.keep(name, wait=wait, taken=taken)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -20,6 +20,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from cardd.errors import CarddError
 from cardd.settings import SettingsError, StoreSettings
 from cardd.store.errors import StoreUnavailableError
 from cardd.store.migrate import upgrade_connection
@@ -35,6 +36,8 @@ _READERS = 4
 _CONNECT_SECONDS = 10.0
 _STATEMENT_SECONDS = 30.0
 _RECONNECT_SECONDS = 0.5
+#: How long a connection may say nothing before it is asked whether it is alive.
+_ALIVE_SECONDS = 15.0
 _MIGRATION_SECONDS = 600.0
 
 #: What a session reads is small: workers that are started and code that is compiled for it take longer than it does.
@@ -54,6 +57,9 @@ _SESSION = {
 
 #: What the driver raises, where SQLAlchemy is not between, for a server that is not there or goes away.
 _LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+#: What keeps us from having a connection: the server, or a password file that is being written.
+_NO_CONNECTION = (StoreUnavailableError, SettingsError, *_LOST)
 
 _MIGRATE = "cardd migrate"
 _TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('cardd write', 0))"
@@ -182,6 +188,26 @@ class PostgresqlBackend:
             with suppress(*_LOST):
                 await connection.close(timeout=_CONNECT_SECONDS)
 
+    async def keep(self, name: str, *, wait: float, taken: Callable[[], None]) -> None:
+        """Hold the advisory lock `name` until cancelled; a lock goes with its connection, and is taken again then."""
+        was_taken = False
+        while True:
+            try:
+                connection = await self._connected()
+                try:
+                    if not await _locked(connection, name, wait):
+                        return
+                    taken()
+                    was_taken = True
+                    await _until_lost(connection)
+                finally:
+                    with suppress(*_LOST):
+                        await connection.close(timeout=_CONNECT_SECONDS)
+            except _NO_CONNECTION as error:
+                if not was_taken:
+                    raise error if isinstance(error, CarddError) else unavailable(error) from error
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[SharedSnapshot]:
         """Keep the state that is committed now for the length of the context."""
@@ -195,7 +221,7 @@ class PostgresqlBackend:
         while True:
             try:
                 await self._listen_once(heard)
-            except (StoreUnavailableError, *_LOST) as error:
+            except _NO_CONNECTION as error:
                 _log.warning("store.not_listening", why=repr(error))
             await asyncio.sleep(_RECONNECT_SECONDS)
 
@@ -213,7 +239,7 @@ class PostgresqlBackend:
             await connection.add_listener(CHANNEL, lambda *_: told.set())
             told.set()
             while not connection.is_closed():
-                await told.wait()
+                await _until_told(connection, told)
                 told.clear()
                 await heard()
         finally:
@@ -232,6 +258,26 @@ class PostgresqlBackend:
             pool_pre_ping=True,
             **options,
         )
+
+
+async def _until_told(connection: asyncpg.Connection, told: asyncio.Event) -> None:
+    """Wait for an event; raises one of `_LOST` where the connection is found dead meanwhile.
+
+    A server that vanished, or a firewall that forgot the connection, says nothing: so it is asked from time to time.
+    """
+    while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ALIVE_SECONDS):
+                await told.wait()
+                return
+        await connection.execute("SELECT 1", timeout=_CONNECT_SECONDS)
+
+
+async def _until_lost(connection: asyncpg.Connection) -> None:
+    lost = asyncio.Event()
+    connection.add_termination_listener(lambda _: lost.set())
+    if not connection.is_closed():
+        await _until_told(connection, lost)
 
 
 async def _locked(connection: asyncpg.Connection, name: str, wait: float) -> bool:

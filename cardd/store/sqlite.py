@@ -1,7 +1,7 @@
 """SQLite: the state of one machine, in a file of its state directory."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,11 @@ class SqliteBackend:
     async def exclusively(self, name: str, *, wait: float) -> AsyncIterator[bool]:  # noqa: ARG002
         """Nobody else is there to hold anything."""
         yield True
+
+    async def keep(self, name: str, *, wait: float, taken: Callable[[], None]) -> None:  # noqa: ARG002
+        """Nobody else is there to take anything away."""
+        taken()
+        await asyncio.get_running_loop().create_future()
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[DatabaseSnapshot]:

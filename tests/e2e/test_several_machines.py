@@ -358,3 +358,26 @@ def test_a_copy_of_a_state_does_not_run_beside_it(machines: Machines) -> None:
     refused = copy.cli("run", check=False)
     assert refused.returncode != 0
     assert "copy of this state" in refused.stderr
+
+
+def test_a_daemon_whose_place_another_took_while_it_hung_ends(machines: Machines) -> None:
+    second = machines.second
+    machine = (second.state / "machine").read_text().strip()
+    second.signal(signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as apart:
+        apart.submit(asyncio.run, _take_place(machines.database, machine, second)).result()
+    assert "copy of this state" in second.log.read_text().splitlines()[-1]
+    second.start()
+    _revoke(second, _certificate(second)["serial"])
+
+
+async def _take_place(server: PostgresqlServer, machine: str, hanging: DistantDaemon) -> None:
+    """Cut a machine off the database, take its place there, and let it go on until it has ended."""
+    other = await server.database("cardd").connect("a copy")
+    sessions = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1"
+    await other.execute(sessions, f"cardd {machine}")
+    await other.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", f"machine {machine}")
+    hanging.signal(signal.SIGCONT)
+    code = await asyncio.to_thread(hanging.ended)
+    await other.close()
+    assert code != 0

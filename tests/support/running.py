@@ -105,6 +105,11 @@ class RunningDaemon:
         """Ask the daemon to end, as Ctrl-C and systemd do, and return its exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait until the daemon has ended by itself, and return its exit code."""
+        assert self._process is not None
         code = self._process.wait(_STOPPED_WITHIN)
         self._close()
         return code

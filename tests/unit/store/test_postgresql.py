@@ -89,6 +89,56 @@ async def test_what_one_machine_holds_the_other_gets_when_it_lets_go(
         assert alone
 
 
+async def test_what_is_kept_is_taken_again_when_the_connection_was_cut(
+    machines: tuple[Machine, Machine], postgresql_server: PostgresqlServer
+) -> None:
+    a, b = machines
+    taken = asyncio.Event()
+    keeping = asyncio.create_task(a.store.keep("place", wait=0, taken=taken.set))
+    async with asyncio.timeout(20):
+        for _ in range(2):
+            await taken.wait()
+            taken.clear()
+            async with b.store.exclusively("place") as alone:
+                assert not alone
+            await postgresql_server.administer(_CUT)
+        await taken.wait()
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    async with b.store.exclusively("place", wait=5) as alone:
+        assert alone
+
+
+async def test_who_keeps_a_thing_is_told_that_another_took_it_meanwhile(
+    machines: tuple[Machine, Machine], postgresql_server: PostgresqlServer, database: SharedDatabase
+) -> None:
+    taken = asyncio.Event()
+    keeping = asyncio.create_task(machines[0].store.keep("place", wait=0, taken=taken.set))
+    await taken.wait()
+    other = await database.connect("another machine")
+    waiting = asyncio.create_task(other.execute("SELECT pg_advisory_lock(hashtextextended('place', 0))"))
+    async with asyncio.timeout(20):
+        watcher = await database.connect("tests")
+        while not await watcher.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            pass
+        await watcher.close()
+        await postgresql_server.administer(_CUT)
+        await waiting
+        await keeping
+    await other.close()
+
+
+async def test_what_another_machine_holds_is_not_taken(machines: tuple[Machine, Machine]) -> None:
+    def never() -> None:
+        raise AssertionError("it was taken")
+
+    async with machines[0].store.exclusively("place"):
+        await machines[1].store.keep("place", wait=0.1, taken=never)
+
+
+_CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'cardd %'"
+
+
 async def test_a_writer_waits_for_the_other_machines_transaction(machines: tuple[Machine, Machine]) -> None:
     a, b = machines
     async with a.store.transaction() as tx:
@@ -111,9 +161,7 @@ async def test_a_connection_that_was_cut_is_made_again_and_no_event_is_lost(
     with b.bus.subscribe() as at_b:
         await a.change("fact:0")
         assert [event.subject for event in await _heard(at_b, 1)] == ["fact:0"]
-        await postgresql_server.administer(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'cardd %'"
-        )
+        await postgresql_server.administer(_CUT)
         await a.change("fact:1")
         assert [event.subject for event in await _heard(at_b, 1)] == ["fact:1"]
 

@@ -1,5 +1,6 @@
 """SQLite: a file of its owner's, for one writing program."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,6 +49,15 @@ async def test_a_database_locked_by_another_program_is_said_so(store: Store, tmp
 async def test_nobody_else_holds_what_is_held_exclusively(store: Store) -> None:
     async with store.exclusively("lists") as alone:
         assert alone
+
+
+async def test_what_is_kept_stays_until_it_is_given_up(store: Store) -> None:
+    taken = asyncio.Event()
+    keeping = asyncio.create_task(store.keep("place", wait=0, taken=taken.set))
+    await taken.wait()
+    keeping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await keeping
 
 
 async def test_what_no_list_carries_yet_is_found_without_walking_through_what_is_revoked(
