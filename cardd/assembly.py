@@ -56,12 +56,12 @@ from cardd.revocation.cache import RevocationCache
 from cardd.revocation.cacheparts import CacheParts, LocalList
 from cardd.revocation.configured import configured_sources, configured_tls
 from cardd.revocation.fetching import Fetcher, FetchPolicy
+from cardd.revocation.latevalidation import LateValidation
 from cardd.revocation.learning import Learner
 from cardd.revocation.policies import RenewalPolicy, built_in
 from cardd.revocation.prepared import PreparedLists
 from cardd.revocation.trust import TrustStore
 from cardd.revocation.types import CrlId
-from cardd.revocation.validation import Validation
 from cardd.settings import PublicationSettings, Settings
 from cardd.store import SEVERAL_MACHINES
 from cardd_pkcs11.errors import TokenNotFoundError
@@ -283,7 +283,7 @@ def _connected(ground: Ground, tools: _Tools, inserted: InsertedCards) -> Parts:
         prepared=PreparedLists(trust, revocation),
         policies=policies,
         trust=trust,
-        validation=Validation(trust, revocation, clock, policies),
+        validation=LateValidation(trust, revocation, clock, policies),
         applications=applications,
         pairings=Pairings(store, clock, applications),
         consents=Consents(store, clock),

@@ -58,10 +58,10 @@ from cardd.retention import Retention
 from cardd.revocation.applicationpolicies import FreshnessPolicies
 from cardd.revocation.cache import RevocationCache
 from cardd.revocation.configured import configured_sources
+from cardd.revocation.latevalidation import LateValidation
 from cardd.revocation.learning import Learner
 from cardd.revocation.prepared import PreparedLists
 from cardd.revocation.trust import TrustStore
-from cardd.revocation.validation import Validation
 from cardd.settings import Settings
 from cardd.store import Store
 from cardd.text import Text
@@ -104,7 +104,7 @@ class Parts:
     prepared: PreparedLists
     policies: FreshnessPolicies
     trust: TrustStore
-    validation: Validation
+    validation: LateValidation
     applications: Applications
     pairings: Pairings
     consents: Consents

@@ -6,14 +6,16 @@ parameters (RFC 3279 §2.3.2); a validation must still be able to speak of them.
 
 import hashlib
 from datetime import datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from asn1crypto import x509 as asn1
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from cardd.revocation.domains import Domain
 from cardd.revocation.recognition import domain_of_name
+
+if TYPE_CHECKING:
+    from asn1crypto import x509 as asn1
 
 
 class CertificateFacts(NamedTuple):
@@ -67,8 +69,10 @@ def readable_name(name: x509.Name) -> str:
 _SHORT_NAMES = {NameOID.SURNAME: "SN", NameOID.GIVEN_NAME: "GN", NameOID.TITLE: "title"}
 
 
-def parsed_certificate(der: bytes) -> asn1.Certificate:
+def parsed_certificate(der: bytes) -> "asn1.Certificate":
     """Read the parts of a certificate that are spoken of now, where failure is expected; raises `ValueError`."""
+    from asn1crypto import x509 as asn1  # noqa: PLC0415  slow to import, and needed once something is validated
+
     try:
         parsed = asn1.Certificate.load(der, strict=True)
         _ = (

@@ -1,6 +1,6 @@
 """What the rooms and the web service say of revocation lists and of certificates' status."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, NamedTuple, NewType, Protocol
@@ -246,6 +246,16 @@ class ArchivedList(NamedTuple):
     this_update: datetime
     next_update: datetime | None
     der: bytes
+
+
+class PolicyChoice(Protocol):
+    """The freshness policies, as a validation sees them."""
+
+    def of(
+        self, name: str | None = None, callers: Iterable[str] = (), field: str = "policy"
+    ) -> FreshnessPolicy:
+        """Return the policy of a request; raises `InvalidFieldsError` naming `field` where there is none."""
+        ...
 
 
 class Revocation(Protocol):

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -33,7 +32,14 @@ from cardd.revocation.names import spki_sha256
 from cardd.revocation.paths import Candidate, Material, PathRules, candidates
 from cardd.revocation.reading import certificates_in, list_in
 from cardd.revocation.trust import HeldAuthority, TrustStore
-from cardd.revocation.types import Freshness, FreshnessPolicy, Revocation, RevocationAnswer, Status
+from cardd.revocation.types import (
+    Freshness,
+    FreshnessPolicy,
+    PolicyChoice,
+    Revocation,
+    RevocationAnswer,
+    Status,
+)
 from cardd.revocation.verdicts import (
     FindingView,
     PathElement,
@@ -51,16 +57,6 @@ _RANK = {Result.VALID: 0, Result.REVOKED: 1, Result.INDETERMINATE: 2, Result.INV
 _OF_TIME = frozenset({FindingCode.EXPIRED, FindingCode.NOT_YET_VALID})
 #: Paths are built in threads; this many at once, so that a flood of requests leaves the daemon its cores.
 _AT_ONCE = 2
-
-
-class PolicyChoice(Protocol):
-    """The freshness policies, as a validation sees them."""
-
-    def of(
-        self, name: str | None = None, callers: Iterable[str] = (), field: str = "policy"
-    ) -> FreshnessPolicy:
-        """Return the policy of a request; raises `InvalidFieldsError` naming `field` where there is none."""
-        ...
 
 
 @dataclass(frozen=True)
