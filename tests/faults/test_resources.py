@@ -161,7 +161,9 @@ def test_a_file_system_that_turns_read_only_stops_changes_until_it_is_mounted_ag
             daemon.kill()
             # The daemon's token hosts end a moment after it.
             eventually(lambda: subprocess.run(["umount", disk], check=False).returncode == 0)
-            subprocess.run(["mount", "-o", "loop", disk.with_suffix(".img"), disk], check=True)
+            # A mount namespace made meanwhile keeps the file system that was given up; its disk's copy is another.
+            copy = shutil.copy(disk.with_suffix(".img"), disk.with_suffix(".copy"))
+            subprocess.run(["mount", "-o", "loop", copy, disk], check=True)
             daemon.start()
             work.wait_for_jobs(4)
         # A token host that was started meanwhile does not see the tokens: SoftHSM shows none that it cannot write.
