@@ -20,7 +20,6 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from cardd.errors import CarddError
 from cardd.settings import SettingsError, StoreSettings
 from cardd.store.errors import StoreUnavailableError
 from cardd.store.migrate import upgrade_connection
@@ -177,35 +176,23 @@ class PostgresqlBackend:
     @asynccontextmanager
     async def exclusively(self, name: str, *, wait: float) -> AsyncIterator[bool]:
         """Hold the advisory lock `name`, on a connection of its own that goes with this process."""
-        connection = await self._connected()
-        try:
-            try:
-                alone = await _locked(connection, name, wait)
-            except _LOST as error:
-                raise unavailable(error) from error
-            yield alone
-        finally:
-            with suppress(*_LOST):
-                await connection.close(timeout=_CONNECT_SECONDS)
+        async with self._holding(name, wait) as connection:
+            yield connection is not None
 
     async def keep(self, name: str, *, wait: float, taken: Callable[[], None]) -> None:
         """Hold the advisory lock `name` until cancelled; a lock goes with its connection, and is taken again then."""
         was_taken = False
         while True:
             try:
-                connection = await self._connected()
-                try:
-                    if not await _locked(connection, name, wait):
+                async with self._holding(name, wait) as connection:
+                    if connection is None:
                         return
                     taken()
                     was_taken = True
                     await _until_lost(connection)
-                finally:
-                    with suppress(*_LOST):
-                        await connection.close(timeout=_CONNECT_SECONDS)
-            except _NO_CONNECTION as error:
+            except _NO_CONNECTION:
                 if not was_taken:
-                    raise error if isinstance(error, CarddError) else unavailable(error) from error
+                    raise
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     @asynccontextmanager
@@ -245,6 +232,20 @@ class PostgresqlBackend:
         finally:
             if not connection.is_closed():
                 connection.terminate()
+
+    @asynccontextmanager
+    async def _holding(self, name: str, wait: float) -> AsyncIterator[asyncpg.Connection | None]:
+        """Hold an advisory lock on a connection of its own, which is given; None where another machine holds it."""
+        connection = await self._connected()
+        try:
+            try:
+                held = await _locked(connection, name, wait)
+            except _LOST as error:
+                raise unavailable(error) from error
+            yield connection if held else None
+        finally:
+            with suppress(*_LOST):
+                await connection.close(timeout=_CONNECT_SECONDS)
 
     async def _connected(self) -> asyncpg.Connection:
         return await self._database.connect(f"cardd {self.machine}")

@@ -245,6 +245,8 @@ async def test_live_news_begin_after_what_the_page_shows(browser: Browser, servi
     async with service.call("GET", f"/nouvelles?apres={shown}", token=None, headers=headers) as response:
         lines = [await response.content.readline() for _ in range(4)]
     assert b"event: pairing.requested\n" in lines
+    response, page = await browser.get("/nouvelles?apres=x", **{"Sec-Fetch-Site": "same-origin"})
+    assert (response.status, "numéro d’un événement" in page) == (422, True)
 
 
 async def test_a_form_leads_to_our_own_pages_only(browser: Browser) -> None:

@@ -26,12 +26,13 @@ _NOT_A_NUMBER = Text("must be the number of an event", "doit être le numéro d�
 MEDIA_TYPE = "text/event-stream"
 
 
-async def follow(call: Call[Nothing], shown: str = "") -> Answer:
-    """Send the events after `Last-Event-ID`, else after `shown`, else from now on.
+async def follow(call: Call[Nothing], shown: int | None = None) -> Answer:
+    """Send the events after `Last-Event-ID`, else after the one of number `shown`, else from now on.
 
     It ends when the listener or the daemon goes.
     """
-    after = _number(call.request.headers.get(_LAST_EVENT_ID, "").strip() or shown)
+    received = event_number(_LAST_EVENT_ID, call.request.headers.get(_LAST_EVENT_ID, "").strip())
+    after = shown if received is None else received
     streams = call.request.app[STREAMS]
     with streams.place(call.caller), call.services.bus.subscribe() as subscription:
         position = after if after is not None else await call.services.store.last_event_number()
@@ -45,6 +46,15 @@ async def follow(call: Call[Nothing], shown: str = "") -> Answer:
         except ConnectionError:
             return response
     return response
+
+
+def event_number(field: str, given: str) -> int | None:
+    """Return the number of an event, None where none is given; raises `InvalidFieldsError` naming `field`."""
+    if not given:
+        return None
+    if not (given.isascii() and given.isdecimal() and len(given) <= _MOST_DIGITS):
+        raise InvalidFieldsError([FieldProblem(field, _NOT_A_NUMBER)])
+    return int(given)
 
 
 class _Source:
@@ -114,14 +124,6 @@ async def _pump(
 
 def _encoded(event: Event) -> bytes:
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.id, event.type.encode(), msgspec.json.encode(event))
-
-
-def _number(number: str) -> int | None:
-    if not number:
-        return None
-    if not (number.isascii() and number.isdecimal() and len(number) <= _MOST_DIGITS):
-        raise InvalidFieldsError([FieldProblem(_LAST_EVENT_ID, _NOT_A_NUMBER)])
-    return int(number)
 
 
 OPERATIONS: tuple[Operation[Any], ...] = (

@@ -4,11 +4,13 @@ import asyncio
 
 from aiohttp import web
 
-from cardd_webservice.api.events import follow
+from cardd_webservice.api.events import event_number, follow
 from cardd_webservice.guard.browsers import BROWSERS
 from cardd_webservice.guard.policy import Access
 from cardd_webservice.ihm.visit import PageRoute, Visit
 from cardd_webservice.operations import Call, Nothing, Reply
+
+_SHOWN = "apres"
 
 
 async def news(visit: Visit) -> web.StreamResponse:
@@ -16,8 +18,9 @@ async def news(visit: Visit) -> web.StreamResponse:
 
     They begin after the one that the page was made after, so that none falls between the page and its news.
     """
+    shown = event_number(_SHOWN, visit.query(_SHOWN))
     call = Call(request=visit.request, services=visit.services, given=Nothing())
-    stream = asyncio.ensure_future(follow(call, visit.query("apres")))
+    stream = asyncio.ensure_future(follow(call, shown))
     over = asyncio.ensure_future(_end_of(visit))
     try:
         await asyncio.wait({stream, over}, return_when=asyncio.FIRST_COMPLETED)
