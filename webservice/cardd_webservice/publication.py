@@ -69,14 +69,14 @@ async def chain(request: web.Request) -> web.Response:
     return _answered(request, document)
 
 
-async def ocsp_post(request: web.Request) -> web.Response:
+async def ocsp_post(request: web.Request) -> web.StreamResponse:
     """Answer an OCSP request sent in a body (RFC 6960 appendix A.1)."""
     body = await read_body(request, OCSP_REQUEST_TYPE)
     services = request.app[SERVICES]
     return _ocsp_response(request, await services.pki.ocsp.answer_post(body, services.clock.now()))
 
 
-async def ocsp_get(request: web.Request) -> web.Response:
+async def ocsp_get(request: web.Request) -> web.StreamResponse:
     """Answer an OCSP request sent in the path, base64 (RFC 5019 §5)."""
     services = request.app[SERVICES]
     encoded = request.match_info["request"]
@@ -140,7 +140,7 @@ def _held(request: web.Request, etag: str, modified: datetime) -> bool:
     return since is not None and modified.replace(microsecond=0) <= since
 
 
-def _ocsp_response(request: web.Request, reply: OcspReply) -> web.Response:
+def _ocsp_response(request: web.Request, reply: OcspReply) -> web.StreamResponse:
     if reply.max_age is None or request.method == hdrs.METH_POST:
         return WholeAnswer(_UNCACHED_OCSP, reply.body)
     response = web.Response(body=reply.body, content_type=OCSP_TYPE)

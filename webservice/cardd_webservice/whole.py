@@ -11,9 +11,7 @@ from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11
-from multidict import CIMultiDict
 
-from cardd_webservice.guard.cors import LET_IN
 from cardd_webservice.guard.policy import SECURITY_HEADERS
 
 
@@ -23,46 +21,54 @@ class AnswerKind:
     def __init__(self, headers: Mapping[str, str], status: int = HTTPStatus.OK, *, guarded: bool) -> None:
         """`guarded` says that the paths are below those of which another origin may get another answer."""
         self.status = int(status)
-        self.headers = CIMultiDict(headers)
+        self.headers = dict(headers)
         varies: dict[str, str] = {hdrs.VARY: hdrs.ORIGIN} if guarded else {}
         sent = {**headers, **SECURITY_HEADERS, **varies}
         lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
         self.head = f"HTTP/1.1 {self.status} {HTTPStatus(status).phrase}\r\n{lines}Date: ".encode("ascii")
 
 
-class WholeAnswer(web.Response):
-    """An answer of a kind; its headers stay those of the kind."""
+class WholeAnswer(web.StreamResponse):
+    """An answer of a kind."""
 
     def __init__(self, kind: AnswerKind, body: bytes) -> None:
-        super().__init__(status=kind.status, body=body, headers=kind.headers)
+        # What the framework sends an answer from is not made: `prepare` makes it where the framework is to send it.
         self._kind = kind
         self._whole_body = body
-        self._is_sent = False
+        self._of_framework: web.Response | None = None
+
+    @property
+    def status(self) -> int:
+        """The status, as counted."""
+        return self._kind.status
 
     @property
     def keep_alive(self) -> bool | None:
         """Whether the connection is kept."""
-        return True if self._is_sent else super().keep_alive
+        return True if self._of_framework is None else self._of_framework.keep_alive
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send the answer, where the request is an ordinary one."""
+        """Send the answer; by the framework where the request is not an ordinary one."""
         transport = request.transport
         if (
-            not request.keep_alive
-            or request.version != HttpVersion11
-            or request.method == hdrs.METH_HEAD
-            or LET_IN in request
-            or transport is None
-            or transport.is_closing()
+            request.keep_alive
+            and request.version == HttpVersion11
+            and request.method != hdrs.METH_HEAD
+            # Only a page that names its origin is told that it may read the answer.
+            and hdrs.ORIGIN not in request.headers
+            and transport is not None
+            and not transport.is_closing()
         ):
-            return await super().prepare(request)
-        body = self._whole_body
-        rest = f"{rfc822_formatted_time()}\r\nContent-Length: {len(body)}\r\n\r\n".encode("ascii")
-        transport.write(b"".join((self._kind.head, rest, body)))
-        self._is_sent = True
-        return None
+            body = self._whole_body
+            rest = f"{rfc822_formatted_time()}\r\nContent-Length: {len(body)}\r\n\r\n".encode("ascii")
+            transport.write(b"".join((self._kind.head, rest, body)))
+            return None
+        self._of_framework = web.Response(
+            status=self._kind.status, body=self._whole_body, headers=self._kind.headers
+        )
+        return await self._of_framework.prepare(request)
 
     async def write_eof(self, data: bytes = b"") -> None:
         """End the answer."""
-        if not self._is_sent:
-            await super().write_eof(data)
+        if self._of_framework is not None:
+            await self._of_framework.write_eof(data)
