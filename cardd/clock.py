@@ -41,7 +41,8 @@ class SystemClock:
 
     def now(self) -> datetime:
         """Return the machine's time plus the offset."""
-        return datetime.now(UTC) + self._offset
+        now = datetime.now(UTC)
+        return now + self._offset if self._offset else now
 
     def monotonic(self) -> float:
         """Return the machine's monotonic clock, in seconds."""

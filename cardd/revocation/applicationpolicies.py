@@ -69,8 +69,10 @@ class FreshnessPolicies:
         """
         if name is not None:
             return self._named(name, field)
-        found = (self._stored[each].policy for each in callers if each in self._stored)
-        return next(found, self._default)
+        for each in callers:
+            if each in self._stored:
+                return self._stored[each].policy
+        return self._default
 
     def all(self) -> list[PolicyView]:
         """Return every policy: those that are built in, then those stored, by name."""

@@ -79,16 +79,10 @@ class RevocationCache:
 
     # Answers
 
-    async def status(
-        self, issuer: SpkiHash, serial: int, policy: FreshnessPolicy | None = None
-    ) -> RevocationAnswer:
-        """Answer for a serial of the CA whose key has this hash."""
-        return self.answer(issuer, serial, policy)
-
     def answer(
         self, issuer: SpkiHash, serial: int, policy: FreshnessPolicy | None = None
     ) -> RevocationAnswer:
-        """Answer at once: a look-up in mapped memory, some microseconds."""
+        """Answer for a serial of the CA whose key has this hash; at once: a look-up in mapped memory."""
         return self._answers.answer(issuer, serial, policy)
 
     async def batch(

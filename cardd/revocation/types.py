@@ -261,10 +261,10 @@ class PolicyChoice(Protocol):
 class Revocation(Protocol):
     """The status of certificates, answered from the lists held."""
 
-    async def status(
+    def answer(
         self, issuer: SpkiHash, serial: int, policy: FreshnessPolicy | None = None
     ) -> RevocationAnswer:
-        """Answer for a serial of the CA whose key has this hash; by default under the settings' policy."""
+        """Answer at once for a serial of the CA whose key has this hash; by default under the settings' policy."""
         ...
 
     async def batch(

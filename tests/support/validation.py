@@ -46,7 +46,7 @@ class FakeRevocation:
     answers: dict[int, RevocationAnswer] = field(default_factory=dict)
     asked: list[tuple[int, datetime | None, FreshnessPolicy | None]] = field(default_factory=list)
 
-    async def status(
+    def answer(
         self, issuer: SpkiHash, serial: int, policy: FreshnessPolicy | None = None
     ) -> RevocationAnswer:
         self.asked.append((serial, None, policy))
@@ -55,7 +55,7 @@ class FakeRevocation:
     async def batch(
         self, questions: Sequence[Question], policy: FreshnessPolicy | None = None
     ) -> list[RevocationAnswer]:
-        return [await self.status(each.issuer, each.serial, policy) for each in questions]
+        return [self.answer(each.issuer, each.serial, policy) for each in questions]
 
     async def status_of(
         self,

@@ -21,7 +21,6 @@ from cardd_webservice.idempotency import REPLAYED, IdempotencyKeeper, StoredAnsw
 from cardd_webservice.inputs import decoded_body, decoded_query
 from cardd_webservice.operations import SERVICES, SESSION_HEADER, Answer, Call, Operation, Reply
 from cardd_webservice.replays import rendered
-from cardd_webservice.services import Services
 from cardd_webservice.whole import AnswerKind, WholeAnswer
 
 KEEPER: web.AppKey[IdempotencyKeeper] = web.AppKey("idempotency", IdempotencyKeeper)
@@ -75,12 +74,19 @@ async def _perform_once(
     return response
 
 
-async def _perform(operation: Operation[Any], request: web.Request, given: msgspec.Struct) -> Answer:
+def _perform(operation: Operation[Any], request: web.Request, given: msgspec.Struct) -> Awaitable[Answer]:
+    named, services = _session_named(operation, request), request.app[SERVICES]
+    if named is None:
+        return operation.handler(Call(request=request, services=services, given=given))
+    return _perform_in_session(operation, request, given, named)
+
+
+async def _perform_in_session(
+    operation: Operation[Any], request: web.Request, given: msgspec.Struct, named: str
+) -> Answer:
     services = request.app[SERVICES]
-    session = await _session(operation, request, services)
+    session = await services.sessions.get(named)
     call = Call(request=request, services=services, given=given, session=session)
-    if session is None:
-        return await operation.handler(call)
     await _ask_holder(operation, call, session)
     acting = current_actor.set(f"card:{session.card_serial}")
     try:
@@ -104,12 +110,13 @@ async def _ask_holder(operation: Operation[Any], call: Call[Any], session: CardS
         )
 
 
-async def _session(operation: Operation[Any], request: web.Request, services: Services) -> CardSession | None:
+def _session_named(operation: Operation[Any], request: web.Request) -> str | None:
+    """Return the card session that a request names, where the operation takes one."""
     if operation.access not in (Access.TOKEN, Access.CARD) or operation.ends_session:
         return None
     named = request.headers.getall(_SESSION, ())
     if len(named) == 1 and named[0]:
-        return await services.sessions.get(named[0])
+        return named[0]
     if named or operation.access is Access.CARD:
         raise CardSessionRequiredError(
             Text(

@@ -417,7 +417,7 @@ class Revocation(Protocol):
         """Fetch a list now."""
         ...
 
-    async def status(
+    def answer(
         self, issuer: SpkiHash, serial: int, policy: FreshnessPolicy | None = None
     ) -> RevocationAnswer:
         """Answer for a serial of the CA whose key has this hash."""

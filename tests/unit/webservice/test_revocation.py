@@ -69,7 +69,7 @@ class OneList:
             raise FetchFailedError.of("timeout", "The list was not there.", "La liste n’était pas là.")
         return self.get(source)
 
-    async def status(
+    def answer(
         self, issuer: SpkiHash, serial: int, policy: FreshnessPolicy | None = None
     ) -> RevocationAnswer:
         return RevocationAnswer(
@@ -80,7 +80,7 @@ class OneList:
     async def batch(
         self, questions: Sequence[Question], policy: FreshnessPolicy | None = None
     ) -> list[RevocationAnswer]:
-        return [await self.status(each.issuer, each.serial, policy) for each in questions]
+        return [self.answer(each.issuer, each.serial, policy) for each in questions]
 
     async def status_of(
         self, certificate: x509.Certificate, at: datetime | None = None, policy: FreshnessPolicy | None = None

@@ -76,7 +76,7 @@ async def get_status(call: Call[StatusQuery]) -> Reply:
     given = call.given
     issuer = SpkiHash(given.issuer.lower())
     policy = _policy(call, given.policy)
-    return Reply(await call.services.revocation.status(issuer, int(given.serial, 16), policy))
+    return Reply(call.services.revocation.answer(issuer, int(given.serial, 16), policy))
 
 
 async def post_status(call: Call[StatusRequest]) -> Reply:
