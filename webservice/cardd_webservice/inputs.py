@@ -1,10 +1,11 @@
 """Decoding what a request carries into its declared type."""
 
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
+from multidict import MultiMapping
 
 from cardd.errors import FieldProblem, InvalidFieldsError
 from cardd.text import Text
@@ -35,17 +36,38 @@ async def decoded_body(request: web.Request, kind: type[T]) -> tuple[T, bytes]:
 
 def decoded_query(request: web.Request, kind: type[T]) -> T:
     """Return the query parameters as a `kind`; raises `InvalidFieldsError` naming the parameter."""
-    query = request.query
-    values: dict[str, int | str] = dict(query)
-    if len(query) > len(values):
-        repeated = sorted(name for name in values if len(query.getall(name)) > 1)
-        raise InvalidFieldsError([FieldProblem(name, _ONCE) for name in repeated])
-    for name in _whole_numbers(kind) & values.keys():
-        values[name] = _plain(query[name])
+    values = _parameters(request)
+    for name in _whole_numbers(kind):
+        if name in values:
+            values[name] = _plain(values[name])
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
         raise invalid_fields(error, kind) from None
+
+
+def _parameters(request: web.Request) -> dict[str, Any]:
+    """Return the parameters of the query; raises `InvalidFieldsError` where one is given twice."""
+    text = request.rel_url.raw_query_string
+    if "%" in text or "+" in text:
+        return _each_once(request.query)
+    # Nothing is encoded: to take the text apart here costs a third of the framework's own reading.
+    values: dict[str, Any] = {}
+    for part in text.split("&"):
+        name, _, value = part.partition("=")
+        if name in values:
+            return _each_once(request.query)
+        if part:
+            values[name] = value
+    return values
+
+
+def _each_once(query: MultiMapping[str]) -> dict[str, Any]:
+    values = dict(query)
+    if len(query) > len(values):
+        repeated = sorted(name for name in values if len(query.getall(name)) > 1)
+        raise InvalidFieldsError([FieldProblem(name, _ONCE) for name in repeated])
+    return values
 
 
 def _decoded(raw: bytes, kind: type[T]) -> T:

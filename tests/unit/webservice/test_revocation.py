@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from yarl import URL
 
 from cardd.errors import NotFoundError
 from cardd.revocation.errors import FetchFailedError
@@ -92,6 +93,22 @@ class OneList:
 async def service(tmp_path: Path) -> AsyncIterator[Running]:
     async with running(tmp_path, revocation=OneList(tmp_path)) as started:
         yield started
+
+
+async def test_a_parameter_is_read_alike_however_it_is_encoded_and_once_only(service: Running) -> None:
+    asked = f"issuer={ISSUER}&serial=05"
+    answers = []
+    for query in (asked, f"&{asked}&", f"issuer={ISSUER}&s%65rial=0%35", f"{asked}&policy=standard"):
+        url = URL(f"{service.address}/api/v1/status?{query}", encoded=True)
+        async with service.http.get(url, headers={"Authorization": f"Bearer {service.token}"}) as response:
+            assert response.status == 200, query
+            answers.append(await response.read())
+    assert len(set(answers)) == 1
+    for query in (f"{asked}&serial=05", f"{asked}&serial=0%35", f"{asked}&serial"):
+        url = URL(f"{service.address}/api/v1/status?{query}", encoded=True)
+        async with service.http.get(url, headers={"Authorization": f"Bearer {service.token}"}) as response:
+            problem = await response.json(content_type=None)
+            assert (response.status, [each["field"] for each in problem["fields"]]) == (422, ["serial"])
 
 
 async def test_a_serial_is_answered_for(service: Running) -> None:
