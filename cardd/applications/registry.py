@@ -32,6 +32,7 @@ class Applications:
         self._store = store
         self._clock = clock
         self._active: Mapping[str, ApplicationView] = MappingProxyType({})
+        self._active_by_id: Mapping[ApplicationId, ApplicationView] = MappingProxyType({})
         self._read_at: float | None = None
         self._changes = 0
         self._used: dict[ApplicationId, datetime] = {}
@@ -41,12 +42,27 @@ class Applications:
         await self._keep_fresh()
         found = self._active.get(hashed(token))
         now = self._clock.now()
-        if found is None or (found.expires_at is not None and found.expires_at <= now):
+        if found is None or _is_over(found, now):
             return None
         if found.last_used_at is None and found.id not in self._used:
             await self._note_first_use(found.id)
         self._used[found.id] = now
         return found
+
+    def still_lets_in(self, application: ApplicationView) -> bool:
+        """Tell at once whether an application that `holder_of` returned may call now, and note that it does.
+
+        Whatever was read since makes another view of it: its holder is then to be looked up by the token again.
+        """
+        now = self._clock.now()
+        if (
+            not self._is_fresh()
+            or self._active_by_id.get(application.id) is not application
+            or _is_over(application, now)
+        ):
+            return False
+        self._used[application.id] = now
+        return True
 
     async def origins(self) -> frozenset[str]:
         """Return the origins of the applications that may call now."""
@@ -55,7 +71,7 @@ class Applications:
         return frozenset(
             each.origin
             for each in self._active.values()
-            if each.origin is not None and (each.expires_at is None or each.expires_at > now)
+            if each.origin is not None and not _is_over(each, now)
         )
 
     def changed(self) -> None:
@@ -146,9 +162,9 @@ class Applications:
         self.changed()
 
     async def _keep_fresh(self) -> None:
-        read_at, now = self._clock.monotonic(), self._clock.now()
-        if self._read_at is not None and read_at - self._read_at < _FRESH_SECONDS:
+        if self._is_fresh():
             return
+        read_at, now = self._clock.monotonic(), self._clock.now()
         changes = self._changes
         statement = sa.select(applications).where(
             applications.c.state == ApplicationState.ACTIVE, applications.c.token_sha256.is_not(None)
@@ -156,8 +172,12 @@ class Applications:
         async with self._store.read() as connection:
             rows = (await connection.execute(statement)).all()
         self._active = MappingProxyType({row.token_sha256: application_view(row, now) for row in rows})
+        self._active_by_id = MappingProxyType({view.id: view for view in self._active.values()})
         # What changed while this was read may be missing from it.
         self._read_at = read_at if changes == self._changes else None
+
+    def _is_fresh(self) -> bool:
+        return self._read_at is not None and self._clock.monotonic() - self._read_at < _FRESH_SECONDS
 
     def _with_use(self, view: ApplicationView) -> ApplicationView:
         used = self._used.get(view.id)
@@ -175,6 +195,10 @@ def application_view(row: sa.Row[Any], now: datetime) -> ApplicationView:
         state=state, created_at=row.created_at, expires_at=row.expires_at, last_used_at=row.last_used_at,
         ended_at=row.ended_at,
     )  # fmt: skip
+
+
+def _is_over(application: ApplicationView, now: datetime) -> bool:
+    return application.expires_at is not None and application.expires_at <= now
 
 
 async def _living(tx: Transaction, application_id: str) -> sa.Row[Any]:

@@ -63,6 +63,24 @@ async def test_a_change_by_another_daemon_is_seen_within_a_second(rooms: Rooms) 
     assert await other.holder_of(token) is None
 
 
+async def test_a_holder_that_was_looked_up_is_still_let_in_until_anything_changes(rooms: Rooms) -> None:
+    token = await rooms.paired(days=1)
+    await rooms.applications.holder_of(token)
+    holder = await rooms.applications.holder_of(token)
+    assert holder is not None
+    assert rooms.applications.still_lets_in(holder)
+    rooms.applications.changed()
+    assert not rooms.applications.still_lets_in(holder), (
+        "nothing is known before the applications are read again"
+    )
+    again = await rooms.applications.holder_of(token)
+    assert again is not None
+    assert not rooms.applications.still_lets_in(holder), "the view is of an earlier reading"
+    assert rooms.applications.still_lets_in(again)
+    rooms.clock.advance(timedelta(seconds=1))
+    assert not rooms.applications.still_lets_in(again), "another daemon may have changed something"
+
+
 async def test_an_application_is_renamed(rooms: Rooms) -> None:
     token = await rooms.paired()
     holder = await rooms.applications.holder_of(token)

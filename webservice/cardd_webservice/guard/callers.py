@@ -1,6 +1,7 @@
 """Who calls: from the connection and the bearer token to one kind of caller."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from aiohttp import hdrs, web
 
@@ -24,7 +25,7 @@ class Caller:
     application: ApplicationView | None = None
     origin: str | None = None
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Return the caller as the journal names it."""
         if self.application is not None:
@@ -53,6 +54,21 @@ class Callers:
         self._applications = applications
         self._wrong = wrong
         self._others_may_hold_tokens = others_may_hold_tokens
+
+    @property
+    def rotations(self) -> int:
+        """How often the owner's token was replaced."""
+        return self._owner.rotations
+
+    def still_good(self, caller: Caller, rotations: int) -> bool:
+        """Tell at once whether the token that a caller was identified by would identify it now.
+
+        `rotations` is that of the moment before it was identified. Where this is not so, the token may have ended,
+        or only has to be looked at again.
+        """
+        if caller.application is not None:
+            return self._applications.still_lets_in(caller.application)
+        return caller.kind is CallerKind.OWNER and rotations == self._owner.rotations
 
     async def identify(self, request: web.Request, *, is_this_user: bool, origin: str | None) -> Caller:
         """Return who calls with a bearer token, or without.

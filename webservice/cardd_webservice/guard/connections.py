@@ -11,6 +11,7 @@ from aiohttp import web
 from cardd.errors import CarddError
 from cardd.text import Text
 from cardd_webservice.errors import ForeignPeerError, MalformedRequestError
+from cardd_webservice.guard.judgements import Judgement
 from cardd_webservice.guard.peers import GONE, is_this_user, socket_peer_uid, tcp_peer_uid
 from cardd_webservice.guard.policy import POLICY, SECURITY_HEADERS, GuardPolicy
 from cardd_webservice.guard.refusals import REFUSALS
@@ -77,6 +78,8 @@ class Connection(web.RequestHandler):
         self.peer_uid: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self.peer: Peer | None = None
         """Who calls, once a first request has asked; it does not change while the connection lives."""
+        self.judgement: Judgement | None = None
+        """The last one that may stand for the next request."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection in, or drop it where there is no room."""
@@ -176,6 +179,18 @@ def known_peer(request: web.Request) -> Peer | None:
     """Return who is at the two ends of the request's connection where an earlier request has asked."""
     protocol = request.protocol
     return protocol.peer if isinstance(protocol, Connection) and protocol.transport is not None else None
+
+
+def last_judgement(request: web.Request) -> Judgement | None:
+    """Return what was judged last on the request's connection and may stand, nothing where it is closed."""
+    protocol = request.protocol
+    return protocol.judgement if isinstance(protocol, Connection) and protocol.transport is not None else None
+
+
+def keep_judgement(request: web.Request, judgement: Judgement) -> None:
+    """Keep a judgement for the next request on the connection."""
+    if isinstance(request.protocol, Connection):
+        request.protocol.judgement = judgement
 
 
 async def peer_of(request: web.Request) -> Peer:

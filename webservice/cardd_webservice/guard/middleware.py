@@ -18,8 +18,9 @@ from cardd_webservice.errors import (
 )
 from cardd_webservice.guard.browsers import BROWSER, admit_browser
 from cardd_webservice.guard.callers import ANONYMOUS, ANOTHER_USER, CALLER, CALLERS, Caller
-from cardd_webservice.guard.connections import Ends, known_peer, peer_of
+from cardd_webservice.guard.connections import Ends, keep_judgement, known_peer, last_judgement, peer_of
 from cardd_webservice.guard.cors import LET_IN, add_cors, preflight_answer, wanted_method
+from cardd_webservice.guard.judgements import Judgement
 from cardd_webservice.guard.origins import Origin, check_host, foreign, origin_of, own_origin
 from cardd_webservice.guard.policy import (
     ANY_SCOPE,
@@ -50,14 +51,38 @@ APPLICATIONS: web.AppKey[Applications] = web.AppKey("applications", Applications
 
 async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let the request pass, with its caller known, or refuse it."""
+    application = request.app
+    demand = application[DEMANDS].get(request.match_info.route) or _demand_of_path(request.path)
+    last, callers = last_judgement(request), application[CALLERS]
+    if last is not None and last.covers(request, demand) and callers.still_good(last.caller, last.rotations):
+        caller = last.caller
+    else:
+        judged = await _judged(request, demand)
+        if judged is None:
+            return preflight_answer(request)
+        caller = judged
+    request[CALLER] = caller
+    acting = current_actor.set(caller.name)
+    # Every request has a context of its own, in which no application acts yet.
+    through = current_application.set(caller.application.id) if caller.application is not None else None
+    try:
+        return await handler(request)
+    finally:
+        if through is not None:
+            current_application.reset(through)
+        current_actor.reset(acting)
+
+
+async def _judged(request: web.Request, demand: Demand) -> Caller | None:
+    """Return who calls, nothing where the preflight of an origin that is let in has to be answered; raises refusals."""
     application, headers = request.app, request.headers
+    rotations = application[CALLERS].rotations
     ends, is_ours = known_peer(request) or await peer_of(request)
     name = check_host(POLICY, headers.getall(hdrs.HOST, ()), request.raw_path, ends.port)
     wanted = wanted_method(request)
-    route = request.match_info.route
     if wanted is not None:
         route = (await application.router.resolve(request.clone(method=wanted))).route
-    demand = application[DEMANDS].get(route) or _demand_of_path(request.path)
+        demand = application[DEMANDS].get(route) or _demand_of_path(request.path)
     origin = _NO_PAGE
     if hdrs.ORIGIN in headers or hdrs.SEC_FETCH_SITE in headers:
         origin = await _origin_of(application, request, ends, name)
@@ -66,16 +91,11 @@ async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
     if origin.kind in LET_IN_KINDS and demand.access not in WITHOUT_CORS:
         request[LET_IN] = origin.value or ""
         if wanted is not None and is_ours:
-            return preflight_answer(request)
+            return None
     caller = await _caller(application, request, demand, origin, ends, is_ours=is_ours)
-    request[CALLER] = caller
-    acting = current_actor.set(caller.name)
-    through = current_application.set(caller.application.id if caller.application else None)
-    try:
-        return await handler(request)
-    finally:
-        current_application.reset(through)
-        current_actor.reset(acting)
+    if origin is _NO_PAGE and demand.access in TOKEN_ACCESS:
+        keep_judgement(request, Judgement(request.raw_headers, demand, rotations, caller))
+    return caller
 
 
 async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -30,10 +30,12 @@ class TokenFileError(CarddError):
 class OwnerToken:
     """The token's value, never shown; compared in constant time."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_value", "rotations")
 
     def __init__(self, value: str) -> None:
         self._value = value.encode()
+        self.rotations = 0
+        """How often it was replaced, for those who remember that it matched."""
 
     def __repr__(self) -> str:
         return "OwnerToken(***)"
@@ -45,6 +47,8 @@ class OwnerToken:
     def rotate(self, state_directory: Path) -> None:
         """Replace the token by a new one, in its file first; the old one is worth nothing once the file holds it."""
         self._value = rotate_owner_token(state_directory).encode()
+        # After the value: who reads the number first and then compares never takes the old token for the new one.
+        self.rotations += 1
 
 
 def ensure_owner_token(state_directory: Path) -> OwnerToken:
