@@ -12,6 +12,7 @@ from cardd_webservice import documents, publication
 from cardd_webservice.api import OPERATIONS
 from cardd_webservice.api.pairings import PAIRING_REQUESTS
 from cardd_webservice.dispatch import KEEPER, handler_of
+from cardd_webservice.fixedpaths import FIXED_PATHS, FixedPaths
 from cardd_webservice.guard.browsers import BROWSERS, Browsers
 from cardd_webservice.guard.callers import CALLERS, Callers
 from cardd_webservice.guard.limits import Attempts
@@ -57,6 +58,7 @@ def create_application(services: Services, *, streams: StreamPolicy | None = Non
     application[KEEPER] = IdempotencyKeeper(services.store, services.clock, services.request_secret)
     application[documents.OPENAPI] = documents.encoded(openapi_document(OPERATIONS, __version__))
     application[DEMANDS] = _add_routes(application)
+    application[FIXED_PATHS] = FixedPaths(application, _answer_middleware)
     application.on_response_prepare.append(add_security_headers)
     application.on_shutdown.append(_end_streams)
     application.cleanup_ctx.append(_keep_books)

@@ -13,14 +13,22 @@ from prometheus_client.registry import Collector
 _BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
-class _Times:
-    """How long the answers of a route took."""
+class _Answered:
+    """The answers of a route: how many by method and status, and how long they took."""
 
-    __slots__ = ("counts", "seconds")
+    __slots__ = ("by_status", "counts", "seconds")
 
     def __init__(self) -> None:
+        self.by_status: dict[tuple[str, int], int] = {}
         self.counts = [0] * (len(_BUCKETS) + 1)
         self.seconds = 0.0
+
+    def add(self, method: str, status: int, seconds: float) -> None:
+        """Count an answer."""
+        key = (method, status)
+        self.by_status[key] = self.by_status.get(key, 0) + 1
+        self.counts[bisect_left(_BUCKETS, seconds)] += 1
+        self.seconds += seconds
 
     def cumulated(self) -> list[tuple[str, float]]:
         """Return how many took so long at most, for each bound."""
@@ -32,31 +40,33 @@ class _Answers(Collector):
     """Every answer, counted on the loop alone, and so without the locks of the library's own counters."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, str, int], int] = {}
-        self._times: dict[str, _Times] = {}
+        self._answered: dict[str, _Answered] = {}
+        self._by_route: dict[web.AbstractRoute, _Answered] = {}
 
-    def add(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count an answer."""
-        key = (method, route, status)
-        self._counts[key] = self._counts.get(key, 0) + 1
-        times = self._times.get(route)
-        if times is None:
-            times = self._times[route] = _Times()
-        times.counts[bisect_left(_BUCKETS, seconds)] += 1
-        times.seconds += seconds
+    def of(self, route: web.AbstractRoute) -> _Answered:
+        """Return the answers under the template of a route's path, never the path itself."""
+        found = self._by_route.get(route)
+        if found is None:
+            resource = route.resource
+            template = resource.canonical if resource is not None else "none"
+            found = self._answered.setdefault(template, _Answered())
+            # Of what leads nowhere, each request has a route of its own.
+            if resource is not None:
+                self._by_route[route] = found
+        return found
 
     def collect(self) -> Iterable[Metric]:
         """Return the numbers of this moment."""
         requests = CounterMetricFamily(
             "cardd_http_requests", "Requests answered.", labels=("method", "route", "status")
         )
-        for (method, route, status), count in self._counts.items():
-            requests.add_metric((method, route, str(status)), count)
         seconds = HistogramMetricFamily(
             "cardd_http_request_seconds", "Time to answer, by route.", labels=("route",)
         )
-        for route, times in self._times.items():
-            seconds.add_metric((route,), times.cumulated(), times.seconds)
+        for template, answered in self._answered.items():
+            for (method, status), count in answered.by_status.items():
+                requests.add_metric((method, template, str(status)), count)
+            seconds.add_metric((template,), answered.cumulated(), answered.seconds)
         return (requests, seconds)
 
 
@@ -73,9 +83,8 @@ class Metrics:
         self._streams = Gauge("cardd_event_streams", "Event streams open.", registry=registry)
 
     def answered(self, method: str, route: web.AbstractRoute, status: int, seconds: float) -> None:
-        """Count an answer, under the template of its route's path, never the path itself."""
-        resource = route.resource
-        self._answers.add(method, resource.canonical if resource is not None else "none", status, seconds)
+        """Count an answer."""
+        self._answers.of(route).add(method, status, seconds)
 
     def refused(self, reason: str) -> None:
         """Count a refusal."""

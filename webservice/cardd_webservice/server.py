@@ -17,6 +17,7 @@ from aiohttp import web
 from cardd.settings import Settings
 from cardd.text import Text
 from cardd_webservice.errors import PortTakenError, RuntimeDirectoryError, SocketRefusedError
+from cardd_webservice.fixedpaths import FIXED_PATHS
 from cardd_webservice.guard.connections import connection_factory
 
 SOCKET_NAME = "cardd.sock"
@@ -128,6 +129,7 @@ async def serving(
         await runner.setup()
         if runner.server is None:
             raise RuntimeError("the application is set up without a server")
+        runner.server.request_handler = application[FIXED_PATHS].before(runner.server.request_handler)
         make_connection = connection_factory(runner.server, application)
         for held, context in sockets:
             listening = await loop.create_server(make_connection, sock=held, ssl=context, backlog=_BACKLOG)
