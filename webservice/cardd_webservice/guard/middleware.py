@@ -63,7 +63,7 @@ async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         caller = judged
     request[CALLER] = caller
     acting = current_actor.set(caller.name)
-    # Every request has a context of its own, in which no application acts yet.
+    # Before a request no application acts: each puts back what it has set.
     through = current_application.set(caller.application.id) if caller.application is not None else None
     try:
         return await handler(request)
