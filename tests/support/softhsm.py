@@ -1,9 +1,11 @@
 """SoftHSM for tests: a state of its own a test, and tokens with known PINs."""
 
 import asyncio
+import fcntl
+import os
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,23 @@ def require_tool(name: str) -> str:
     if found is None:
         pytest.skip(f"{name} is not installed")
     return found
+
+
+@contextmanager
+def store_held(state_dir: Path) -> Iterator[None]:
+    """Keep every host from the records of a SoftHSM state's tokens: one that wants to read or write any is held up."""
+    descriptor = os.open(state_dir / "softhsm", os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def waits_at_a_lock(pid: int | None) -> bool:
+    """Tell whether the kernel holds a process up at a lock."""
+    lines = Path("/proc/locks").read_text().splitlines()
+    return any("->" in line and str(pid) in line.split() for line in lines)
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -4,14 +4,18 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from cardd_pkcs11 import verification
 from cardd_pkcs11.client import TokenHost
 from cardd_pkcs11.errors import DeadlineExceededError, HostLostError, ModuleMissingError, NotLoggedInError
-from cardd_pkcs11.types import KeyAlgorithm, KeyId
+from cardd_pkcs11.policy import Deadlines
+from cardd_pkcs11.types import KeyAlgorithm, KeyId, SignMechanism, Spki, TokenSerial
 from tests.support.softhsm import (
     KEY_ID,
     SIGNING,
@@ -19,8 +23,13 @@ from tests.support.softhsm import (
     USER_PIN,
     softhsm_environment,
     softhsm_profile,
+    store_held,
     until,
+    waits_at_a_lock,
 )
+
+#: No host has opened it; who would has to read the records of the store.
+NOT_OPENED = TokenSerial("not opened yet")
 
 
 @pytest.fixture
@@ -149,6 +158,182 @@ async def test_a_caller_cancelled_while_waiting_leaves_no_trace(host: TokenHost)
     await asyncio.gather(first, waiting, return_exceptions=True)
     await host.ping()
     assert host.counters.busy == 0
+
+
+class _Key:
+    """A key on a token that is logged in, and its host, which can be held in the middle of a call."""
+
+    def __init__(self, host: TokenHost, serial: TokenSerial, spki: Spki) -> None:
+        self.host = host
+        self.serial = serial
+        self._spki = spki
+        self._sent_before = host.counters.calls
+        #: What was signed, in the order in which it was answered.
+        self.answered: list[bytes] = []
+
+    @property
+    def sent(self) -> int:
+        """Calls that reached the host."""
+        return self.host.counters.calls - self._sent_before
+
+    def hold(self) -> None:
+        """Have the host stop where it is."""
+        assert self.host.pid is not None
+        os.kill(self.host.pid, signal.SIGSTOP)
+
+    def let_go(self) -> None:
+        """Have the host go on."""
+        assert self.host.pid is not None
+        os.kill(self.host.pid, signal.SIGCONT)
+
+    async def begin(
+        self, *messages: bytes, serial: TokenSerial | None = None, deadline: float | None = None
+    ) -> list[asyncio.Task[None]]:
+        """Have messages signed, with the key or one like it on another token; return when all were asked for."""
+        asked = self.serial if serial is None else serial
+        signing = [asyncio.create_task(self._signed(asked, message, deadline)) for message in messages]
+        busy = self.host.counters.busy + len(messages)
+        await until(lambda: self.host.counters.busy == busy)
+        return signing
+
+    async def _signed(self, serial: TokenSerial, message: bytes, deadline: float | None) -> None:
+        mechanism = SignMechanism.ECDSA_SHA256
+        signature = await self.host.sign(
+            serial, KEY_ID, mechanism, message, spki=self._spki, deadline=deadline
+        )
+        verification.verify(self._spki, mechanism, message, signature)
+        self.answered.append(message)
+
+
+async def _new_key(host: TokenHost) -> _Key:
+    token = await host.init_token("t", SO_PIN, USER_PIN)
+    await host.login(token.serial, USER_PIN)
+    spki = await host.generate_key_pair(token.serial, KEY_ID, "k", KeyAlgorithm.EC_P256, SIGNING)
+    return _Key(host, token.serial, spki)
+
+
+@pytest.fixture
+async def key(host: TokenHost) -> _Key:
+    return await _new_key(host)
+
+
+async def test_the_next_signature_is_sent_ahead_and_answers_keep_their_order(key: _Key) -> None:
+    key.hold()
+    signing = await key.begin(b"1", b"2", b"3")
+    assert key.sent == 2
+    key.let_go()
+    await asyncio.gather(*signing)
+    assert key.answered == [b"1", b"2", b"3"]
+    assert (key.sent, key.host.counters.busy) == (3, 0)
+
+
+async def test_what_is_no_use_of_a_key_waits_until_the_host_is_free_and_is_not_overtaken(key: _Key) -> None:
+    key.hold()
+    before = await key.begin(b"1")
+    logging_out = asyncio.create_task(key.host.logout(key.serial))
+    await until(lambda: key.host.counters.busy == 2)
+    behind = await key.begin(b"2")
+    assert key.sent == 1
+    key.let_go()
+    await asyncio.gather(*before, logging_out)
+    with pytest.raises(NotLoggedInError):
+        await asyncio.gather(*behind)
+
+
+async def test_nothing_is_sent_ahead_to_a_module_with_one_reader_behind_it(tmp_path: Path) -> None:
+    one_reader = msgspec.structs.replace(softhsm_profile(), max_processes=1)
+    host = TokenHost(one_reader, softhsm_environment(tmp_path))
+    key = await _new_key(host)
+    key.hold()
+    withdrawn, kept = await key.begin(b"1", b"2"), await key.begin(b"3")
+    assert key.sent == 1
+    withdrawn[1].cancel()
+    await asyncio.wait(withdrawn[1:])
+    key.let_go()
+    await asyncio.gather(withdrawn[0], *kept)
+    assert key.sent == 2
+    await host.close()
+
+
+@pytest.mark.parametrize("cancelled", [0, 1, 2], ids=["at work", "sent ahead", "waiting"])
+async def test_a_signature_nobody_waits_for_any_more_does_not_disturb_the_others(
+    key: _Key, cancelled: int
+) -> None:
+    key.hold()
+    signing = await key.begin(b"0", b"1", b"2", b"3")
+    signing[cancelled].cancel()
+    await asyncio.wait([signing[cancelled]])
+    key.let_go()
+    await asyncio.gather(*signing, return_exceptions=True)
+    assert key.answered == [message for message in (b"0", b"1", b"2", b"3") if message != b"%d" % cancelled]
+    assert key.host.counters.restarts == 0
+    await until(lambda: key.host.counters.busy == 0)
+
+
+async def test_a_signature_that_was_sent_ahead_has_its_own_deadline(key: _Key, tmp_path: Path) -> None:
+    with store_held(tmp_path):
+        key.hold()
+        answered = await key.begin(b"1")
+        hanging = await key.begin(b"2", serial=NOT_OPENED, deadline=0.3)
+        assert key.sent == 2
+        key.let_go()
+        await asyncio.gather(*answered)
+        async with asyncio.timeout(10):
+            with pytest.raises(DeadlineExceededError):
+                await hanging[0]
+
+
+def _hold_the_loop_until_held_up(pid: int) -> None:
+    """Return when a host waits at a lock, ten seconds at most; what it answered before stays unread."""
+    over = time.monotonic() + 10
+    while not waits_at_a_lock(pid) and time.monotonic() < over:
+        time.sleep(0.001)
+
+
+async def test_what_a_host_had_answered_when_it_was_killed_is_not_lost_and_what_it_had_not_begun_is_done(
+    key: _Key, tmp_path: Path
+) -> None:
+    pid = key.host.pid
+    assert pid is not None
+    with store_held(tmp_path):
+        key.hold()
+        answered = await key.begin(b"1")
+        begun = await key.begin(b"2", serial=NOT_OPENED)
+        waiting = await key.begin(b"3")
+        key.let_go()
+        _hold_the_loop_until_held_up(pid)
+        os.kill(pid, signal.SIGKILL)
+    await answered[0]
+    with pytest.raises(HostLostError):
+        await begun[0]
+    with pytest.raises(NotLoggedInError):
+        await waiting[0]
+    assert key.host.counters.restarts == 1
+
+
+async def test_a_call_that_waited_too_long_is_refused_and_the_host_left_alone(tmp_path: Path) -> None:
+    host = TokenHost(softhsm_profile(), softhsm_environment(tmp_path), deadlines=Deadlines(queue=0.1))
+    key = await _new_key(host)
+    key.hold()
+    signing = await key.begin(b"1")
+    with pytest.raises(DeadlineExceededError, match="busy"):
+        await host.list_tokens()
+    key.let_go()
+    await asyncio.gather(*signing)
+    assert host.counters.restarts == 0
+    await host.close()
+
+
+async def test_closing_waits_for_the_calls_made_so_far(key: _Key) -> None:
+    key.hold()
+    signing = await key.begin(b"1", b"2", b"3")
+    closing = asyncio.create_task(key.host.close())
+    await asyncio.sleep(0)
+    with pytest.raises(HostLostError, match="closed"):
+        await key.host.ping()
+    key.let_go()
+    await asyncio.gather(*signing, closing)
+    assert key.answered == [b"1", b"2", b"3"]
 
 
 async def test_a_missing_module_says_what_to_install(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from cardd_pkcs11.client import TokenHost
 from cardd_pkcs11.errors import (
+    DeadlineExceededError,
     HostLostError,
     NotLoggedInError,
     ObjectNotFoundError,
@@ -73,6 +74,60 @@ async def test_killing_hosts_under_load_costs_only_the_calls_they_carried(tmp_pa
         failures = [result for result in results if isinstance(result, BaseException)]
         assert all(isinstance(failure, HostLostError) for failure in failures)
         assert len(failures) <= 1
+
+
+async def _two_at_a_stopped_host(
+    pool: TokenHostPool, *, deadlines: tuple[float, float] | tuple[None, None] = (None, None)
+) -> tuple[asyncio.Task[bytes], asyncio.Task[bytes]]:
+    """Have two signatures made by a host that is held: it is at the first, and was sent the second ahead."""
+    serial, spki = await _kept_open_key(pool)
+    host, before = pool.hosts[0], pool.counters.calls
+    assert host.pid is not None
+    os.kill(host.pid, signal.SIGSTOP)
+
+    def begun(deadline: float | None) -> asyncio.Task[bytes]:
+        return asyncio.create_task(pool.sign(serial, KEY_ID, ECDSA, b"x", spki=spki, deadline=deadline))
+
+    first, second = begun(deadlines[0]), begun(deadlines[1])
+    await until(lambda: pool.counters.calls == before + 2)
+    return first, second
+
+
+async def test_a_host_that_is_killed_loses_the_signature_it_was_at_and_not_the_one_behind(
+    tmp_path: Path,
+) -> None:
+    async with open_pool(tmp_path) as pool:
+        at_work, behind = await _two_at_a_stopped_host(pool)
+        _kill(pool.hosts[0])
+        with pytest.raises(HostLostError):
+            await at_work
+        assert await behind
+        assert (pool.counters.restarts, pool.counters.busy) == (1, 0)
+
+
+async def test_a_signature_behind_one_that_hangs_has_its_own_deadline_once_its_turn_has_come(
+    tmp_path: Path,
+) -> None:
+    async with open_pool(tmp_path) as pool:
+        hung, behind = await _two_at_a_stopped_host(pool, deadlines=(0.6, 0.5))
+        with pytest.raises(DeadlineExceededError):
+            await hung
+        assert await behind
+        assert pool.counters.restarts == 1
+
+
+async def test_a_signature_behind_one_that_hangs_is_not_made_where_nobody_waits_for_it(
+    tmp_path: Path,
+) -> None:
+    async with open_pool(tmp_path) as pool:
+        hung, behind = await _two_at_a_stopped_host(pool, deadlines=(0.1, 10))
+        behind.cancel()
+        with pytest.raises(DeadlineExceededError):
+            await hung
+        await until(lambda: pool.counters.busy == 0)
+        assert not pool.hosts[0].running
+        await pool.list_tokens()
+        assert pool.counters.restarts == 1
 
 
 async def _card_key(pool: TokenHostPool) -> tuple[TokenSerial, Spki]:

@@ -18,6 +18,7 @@ from tests.support.softhsm import (
     softhsm_environment,
     softhsm_profile,
     until,
+    waits_at_a_lock,
 )
 
 
@@ -40,18 +41,12 @@ def store(host: TokenHost, tmp_path: Path) -> Iterator[int]:
     os.close(descriptor)
 
 
-def _waits(host: TokenHost) -> bool:
-    """Tell whether the kernel holds the host back at a lock."""
-    lines = Path("/proc/locks").read_text().splitlines()
-    return any("->" in line and str(host.pid) in line.split() for line in lines)
-
-
 async def test_a_login_waits_until_nobody_reads_a_record(
     host: TokenHost, serial: TokenSerial, store: int
 ) -> None:
     fcntl.flock(store, fcntl.LOCK_SH)
     login = asyncio.create_task(host.login(serial, USER_PIN))
-    await until(lambda: _waits(host))
+    await until(lambda: waits_at_a_lock(host.pid))
     assert not login.done()
     fcntl.flock(store, fcntl.LOCK_UN)
     await login
@@ -62,7 +57,7 @@ async def test_a_token_is_initialised_when_nobody_reads_or_writes_a_record(
 ) -> None:
     fcntl.flock(store, fcntl.LOCK_EX)
     making = asyncio.create_task(host.init_token("another", SO_PIN, USER_PIN))
-    await until(lambda: _waits(host))
+    await until(lambda: waits_at_a_lock(host.pid))
     fcntl.flock(store, fcntl.LOCK_UN)
     assert (await making).serial != serial
 
@@ -74,7 +69,7 @@ async def test_tokens_are_read_beside_another_reader_and_after_a_writer(
     assert [token.serial for token in await host.list_tokens()] == [serial]
     fcntl.flock(store, fcntl.LOCK_EX)
     listing = asyncio.create_task(host.list_tokens())
-    await until(lambda: _waits(host))
+    await until(lambda: waits_at_a_lock(host.pid))
     fcntl.flock(store, fcntl.LOCK_UN)
     assert [token.serial for token in await listing] == [serial]
 
