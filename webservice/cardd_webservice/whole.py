@@ -29,7 +29,7 @@ class AnswerKind:
 
 
 class WholeAnswer(web.StreamResponse):
-    """An answer of a kind."""
+    """An answer of a kind, with the kind's headers and none of its own: nothing can be added to them."""
 
     def __init__(self, kind: AnswerKind, body: bytes) -> None:
         # What the framework sends an answer from is not made: `prepare` makes it where the framework is to send it.

@@ -287,7 +287,7 @@ def _hold_the_loop_until_held_up(pid: int) -> None:
     """Return when a host waits at a lock, ten seconds at most; what it answered before stays unread."""
     over = time.monotonic() + 10
     while not waits_at_a_lock(pid) and time.monotonic() < over:
-        time.sleep(0.001)
+        os.sched_yield()
 
 
 async def test_what_a_host_had_answered_when_it_was_killed_is_not_lost_and_what_it_had_not_begun_is_done(
